@@ -1,0 +1,119 @@
+//! Documents on their way into the corpus, and what the corpus says of itself.
+
+use super::{CharSpan, DocumentHash, DocumentId, Embedding};
+
+/// The kinds of file that can be ingested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DocumentKind {
+    /// Portable Document Format: has pages.
+    Pdf,
+    /// CommonMark and its relatives: has headings.
+    Markdown,
+    /// Hypertext: has headings.
+    Html,
+    /// Anything else that is text.
+    PlainText,
+}
+
+impl DocumentKind {
+    /// The kind a file's extension promises; `None` for files that are not course materials.
+    #[must_use]
+    pub fn from_extension(extension: &str) -> Option<Self> {
+        match extension.to_ascii_lowercase().as_str() {
+            "pdf" => Some(Self::Pdf),
+            "md" | "markdown" => Some(Self::Markdown),
+            "html" | "htm" | "xhtml" => Some(Self::Html),
+            "txt" | "text" => Some(Self::PlainText),
+            _ => None,
+        }
+    }
+
+    /// Media type, as reported in `file_type`.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Pdf => "application/pdf",
+            Self::Markdown => "text/markdown",
+            Self::Html => "text/html",
+            Self::PlainText => "text/plain",
+        }
+    }
+
+    /// The inverse of [`Self::media_type`].
+    #[must_use]
+    pub fn from_media_type(text: &str) -> Option<Self> {
+        [Self::Pdf, Self::Markdown, Self::Html, Self::PlainText].into_iter().find(|kind| kind.media_type() == text)
+    }
+}
+
+/// One page of a document, or the whole of one that has no pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageText {
+    /// 1-based page number; `None` where the document has no pages.
+    pub page: Option<u32>,
+    /// The page's text, or why there is none.
+    pub text: Result<String, String>,
+}
+
+/// What extraction found in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentContent {
+    /// What kind of file it was.
+    pub kind: DocumentKind,
+    /// Its pages in order; one where it has none.
+    pub pages: Vec<PageText>,
+}
+
+/// A piece of text small enough for the embedder, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// 1-based page, where the document has pages.
+    pub page: Option<u32>,
+    /// Nearest heading above, where the document has headings.
+    pub section: Option<String>,
+    /// Where it stands in its page's text, in characters.
+    pub span: CharSpan,
+    /// The text.
+    pub text: String,
+    /// Its length as the embedder counts, special tokens included.
+    pub tokens: usize,
+}
+
+/// A whole document ready to be committed, or as the store remembers it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DocumentRecord {
+    /// Its place in the materials folder.
+    pub id: DocumentId,
+    /// Its content's hash.
+    pub hash: DocumentHash,
+    /// Its kind.
+    pub kind: DocumentKind,
+    /// Pages in the file, readable or not; 1 where it has none.
+    pub pages: u32,
+    /// Pages that gave no text, with the reason.
+    pub failed_pages: Vec<(u32, String)>,
+    /// How many chunks it has.
+    pub chunks: u32,
+}
+
+/// What the corpus says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CorpusStats {
+    /// Documents in the store.
+    pub documents: u64,
+    /// Their pages.
+    pub pages: u64,
+    /// Their chunks.
+    pub chunks: u64,
+    /// Version of the dataset; grows with every commit.
+    pub dataset_version: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Data fragments.
+    pub fragments: u64,
+    /// State of the vector index, for people: `flat` when every search scans.
+    pub index_state: String,
+}
+
+/// A chunk with its vector, ready to be written.
+pub type EmbeddedChunk = (Chunk, Embedding);

@@ -1,0 +1,20 @@
+//! The words the rest of the program speaks: ids, passages, turns and their events, errors.
+//!
+//! Nothing here knows a socket, a model or a serialisation format.
+
+mod document;
+mod error;
+mod ids;
+mod passage;
+mod turn;
+
+pub use document::{
+    Chunk, CorpusStats, DocumentContent, DocumentKind, DocumentRecord, EmbeddedChunk, PageText,
+};
+pub use error::{EngineError, ErrorCode, TurnError};
+pub use ids::{ChunkId, ConversationId, DocumentHash, DocumentId, InvalidId, TurnId};
+pub use passage::{CharSpan, Embedding, Passage, ScoredPassage};
+pub use turn::{
+    AnswerOptions, Citation, Completion, FinishReason, Grounding, NumberedEvent, TurnEvent, TurnRequest, Timings, Usage,
+    WorkflowNode,
+};

@@ -1,0 +1,45 @@
+//! Passages: what retrieval returns and an answer stands on.
+
+use super::{ChunkId, DocumentId, DocumentKind};
+
+/// A unit-length vector of the embedder's dimension; cosine similarity is its dot product.
+pub type Embedding = Vec<f32>;
+
+/// Half-open range of characters (Unicode scalar values, not bytes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct CharSpan {
+    /// First character.
+    pub start: usize,
+    /// One past the last character.
+    pub end: usize,
+}
+
+/// A piece of a document, with the place it stands at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Passage {
+    /// Which chunk of the store this is.
+    pub chunk_id: ChunkId,
+    /// Which document it belongs to.
+    pub document_id: DocumentId,
+    /// File name without folders, as shown to people.
+    pub file_name: String,
+    /// What kind of file it is.
+    pub kind: DocumentKind,
+    /// Page as a reader finds it: the 1-based page of a PDF. Other kinds have no pages: `None`.
+    pub page: Option<u32>,
+    /// Nearest heading above the passage, where the document has headings.
+    pub section: Option<String>,
+    /// Where it stands in the text of its page (or of the whole document where there are no pages).
+    pub span: CharSpan,
+    /// The text itself.
+    pub text: String,
+}
+
+/// A passage with its relevance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredPassage {
+    /// The passage.
+    pub passage: Passage,
+    /// Cosine similarity to the question, 0 to 1 (negative similarities are reported as 0).
+    pub score: f32,
+}

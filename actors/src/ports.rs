@@ -1,0 +1,199 @@
+//! The seams behind which the engines stand. Small and object-safe; synchronous where the engine is.
+//!
+//! Nothing above a port may know which engine is behind it: a larger installation plugs in its own here.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::domain::{
+    Chunk, CorpusStats, DocumentContent, DocumentId, DocumentRecord, EmbeddedChunk, Embedding, EngineError, FinishReason,
+    ScoredPassage,
+};
+
+/// Builds an engine on the thread that will own it, and again after a crash.
+pub type Factory<E> = Arc<dyn Fn() -> Result<E, EngineError> + Send + Sync>;
+
+/// Turns texts into vectors. Lives on one worker thread.
+pub trait Embedder {
+    /// Length of the vectors.
+    fn dimension(&self) -> usize;
+    /// Longest text it reads, in its own tokens, special tokens included; what is longer is cut.
+    fn max_tokens(&self) -> usize;
+    /// One unit-length vector for each text, in order.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the engine refuses the batch.
+    fn embed(&mut self, texts: &[String]) -> Result<Vec<Embedding>, EngineError>;
+}
+
+/// Counts tokens as the embedder does, for chunking. Shared between threads.
+pub trait TokenCounter: Send + Sync {
+    /// Tokens of `text` without special tokens.
+    fn count(&self, text: &str) -> usize;
+}
+
+/// Which passages a search is for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchQuery {
+    /// The question's vector.
+    pub embedding: Embedding,
+    /// How many passages to return.
+    pub top_k: usize,
+    /// Only these documents; all of them when empty.
+    pub documents: Vec<DocumentId>,
+}
+
+/// The read side of the corpus.
+pub trait Retriever: Send + Sync {
+    /// The nearest passages, best first.
+    fn search(&self, query: SearchQuery) -> BoxFuture<'static, Result<Vec<ScoredPassage>, EngineError>>;
+    /// What the corpus holds now.
+    fn stats(&self) -> BoxFuture<'static, Result<CorpusStats, EngineError>>;
+    /// The documents of the corpus, ordered by id.
+    fn documents(&self) -> BoxFuture<'static, Result<Vec<DocumentRecord>, EngineError>>;
+}
+
+/// The write side of the corpus. One writer at a time, across processes.
+pub trait Corpus: Send {
+    /// The documents of the corpus, ordered by id.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the store cannot be read.
+    fn documents(&mut self) -> Result<Vec<DocumentRecord>, EngineError>;
+    /// Stores a document, replacing a former one of the same id: it is either wholly there or not at all.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the store cannot be written.
+    fn put(&mut self, record: &DocumentRecord, chunks: &[EmbeddedChunk]) -> Result<(), EngineError>;
+    /// Removes a document; no error when it is not there.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the store cannot be written.
+    fn remove(&mut self, id: &DocumentId) -> Result<(), EngineError>;
+    /// Makes everything so far survive power loss, and tidies up. Called once at the end of an ingest.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the store cannot be written.
+    fn finish(&mut self) -> Result<CorpusStats, EngineError>;
+}
+
+/// Reads the text of a document.
+pub trait Extractor: Send + Sync {
+    /// All pages in order; a page that gives no text carries its reason.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the file as a whole cannot be read, with the reason for people.
+    fn extract(&self, file: &Path) -> Result<DocumentContent, EngineError>;
+}
+
+/// Cuts documents into chunks that fit the embedder.
+pub trait Chunker: Send + Sync {
+    /// The chunks of a document, in order, none longer than the embedder reads.
+    fn chunk(&self, document: &DocumentContent) -> Vec<Chunk>;
+}
+
+/// Place of a running turn in the engine, from 0.
+pub type Slot = usize;
+
+/// Who says something in a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The instructions.
+    System,
+    /// The student.
+    User,
+    /// The tutor.
+    Assistant,
+}
+
+/// One message of a prompt. Its text is data: it can never become a control token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptMessage {
+    /// Who says it.
+    pub role: Role,
+    /// What.
+    pub text: String,
+}
+
+/// How to choose tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// 0 is greedy.
+    pub temperature: f32,
+    /// Keep the most probable tokens that together have this probability.
+    pub top_p: f32,
+    /// Keep this many tokens; 0 keeps all.
+    pub top_k: i32,
+    /// Drop tokens less probable than this times the best.
+    pub min_p: f32,
+    /// Divides the score of tokens seen in the last `repeat_last_tokens`; 1 is off.
+    pub repeat_penalty: f32,
+    /// How far back repetition is looked for.
+    pub repeat_last_tokens: i32,
+    /// Strength of the DRY penalty on repeated sequences; 0 is off.
+    pub dry_multiplier: f32,
+    /// Seed of the random choice.
+    pub seed: u32,
+}
+
+/// What one slot did in a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlotOutput {
+    /// Part of the prompt was evaluated; no token yet.
+    Prefilled,
+    /// One more token. Its text may be empty while a character is incomplete.
+    Token(String),
+    /// The answer ended: the rest of its text, and why. The slot is free after `end`.
+    Finished(String, FinishReason),
+    /// This slot alone failed.
+    Failed(EngineError),
+}
+
+/// What a generation begins with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generation {
+    /// The whole prompt.
+    pub messages: Vec<PromptMessage>,
+    /// Longest answer, in tokens.
+    pub max_tokens: usize,
+    /// How to choose tokens.
+    pub sampling: Sampling,
+    /// Evaluated tokens may be reused between generations of the same scope; across scopes only the system message.
+    pub cache_scope: String,
+}
+
+/// What `begin` found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// How many of them need no evaluation.
+    pub cached_tokens: usize,
+}
+
+/// Writes answers, several at once, a token a step. Lives on one worker thread.
+pub trait GenerationEngine {
+    /// How many generations it can run at once.
+    fn slots(&self) -> usize;
+    /// Tokens of one conversation, prompt and answer together.
+    fn context_tokens(&self) -> usize;
+    /// Tokens these messages become, template included.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the template or the tokenizer refuses them.
+    fn count_prompt_tokens(&self, messages: &[PromptMessage]) -> Result<usize, EngineError>;
+    /// Takes a generation into a free slot.
+    ///
+    /// # Errors
+    /// [`EngineError::TooLarge`] when it does not fit the context; other errors leave the slot free.
+    fn begin(&mut self, slot: Slot, generation: &Generation) -> Result<Begun, EngineError>;
+    /// One step for every slot that has begun and not finished.
+    ///
+    /// # Errors
+    /// Any error means that the engine is lost and must be rebuilt; a slot's own failure is [`SlotOutput::Failed`].
+    fn step(&mut self) -> Result<Vec<(Slot, SlotOutput)>, EngineError>;
+    /// Frees a slot, finished or not.
+    fn end(&mut self, slot: Slot);
+}

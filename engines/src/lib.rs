@@ -1,0 +1,10 @@
+//! The adapters behind Mentor's ports. Each engine's types are named in its own module and nowhere else.
+
+pub mod chunk;
+pub mod extract;
+#[cfg(feature = "lance")]
+pub mod lance;
+#[cfg(feature = "llama")]
+pub mod llama;
+#[cfg(feature = "onnx")]
+pub mod onnx;
