@@ -1,3 +1,34 @@
 //! Mentor's domain and actors: everything that is true without a socket and without a model.
+//!
+//! A question's way through the modules:
+//!
+//! | step | module |
+//! |---|---|
+//! | a conversation takes the question, one at a time | [`conversations`], [`conversation`], [`admission`] |
+//! | a follow-up becomes a question that stands alone | [`query`] |
+//! | it is embedded by a pool of worker threads | [`embedding`], [`workers`], [`queue`] |
+//! | the store is searched | [`retrieval`] |
+//! | prompt, generation | [`prompt`], [`generation`] |
+//! | each sentence finds its source | [`attribution`] |
+//! | events wait, numbered, for readers | [`turn_log`] |
+//!
+//! Engines stand behind the traits of [`ports`]; [`turn`] is where the steps follow each other.
+
+pub mod admission;
+pub mod attribution;
+pub mod cancel;
+pub mod conversation;
+pub mod conversations;
+pub mod deadline;
 pub mod domain;
+pub mod embedding;
+pub mod generation;
 pub mod ports;
+pub mod prompt;
+pub mod query;
+pub mod queue;
+pub mod retrieval;
+pub mod telemetry;
+pub mod turn;
+pub mod turn_log;
+pub mod workers;

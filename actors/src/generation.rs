@@ -1,0 +1,397 @@
+//! The generator: a thread that owns the engine and steps all running turns, and the actor in front of it.
+//!
+//! A turn's events travel on a channel that has room for every event the turn can have (its longest answer, its places in
+//! the queue, its end), so the engine thread never waits for a reader and nothing is lost. A receiver that is gone is a
+//! cancel.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Context, Handler, Message};
+use tokio::sync::mpsc;
+
+use crate::cancel::CancelToken;
+use crate::deadline::Deadline;
+use crate::domain::{EngineError, ErrorCode, FinishReason, TurnError, TurnId, Usage};
+use crate::ports::{Factory, Generation, GenerationEngine, Sampling, Slot, SlotOutput};
+use crate::prompt::{PromptParts, build_prompt};
+use crate::queue::{JobQueue, Lane, Rejected};
+use crate::telemetry::{Measurement, Telemetry};
+use crate::workers::{RestartBudget, Starting, WorkerHealth, WorkerPool};
+
+/// An engine on its thread.
+pub type BoxedEngine = Box<dyn GenerationEngine>;
+
+/// Events of a turn that are neither tokens nor later places in the queue: its first place, begun, finished, failed, and one to spare.
+const OTHER_EVENTS: usize = 5;
+
+/// What happens to a turn in the generator. Exactly one `Finished` or `Failed` ends it; a channel that closes without one
+/// means that the worker was lost.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GenerationEvent {
+    /// So many turns are before it.
+    Queued(usize),
+    /// The engine took it in.
+    Begun {
+        /// How long it waited.
+        waited: Duration,
+        /// How many of the passages are in the prompt.
+        passages: usize,
+    },
+    /// More text.
+    Piece(String),
+    /// The answer ended.
+    Finished {
+        /// Why.
+        reason: FinishReason,
+        /// What it used.
+        usage: Usage,
+    },
+    /// It failed.
+    Failed(TurnError),
+}
+
+/// Asks for an answer. Its result says whether it got into the queue.
+#[derive(Message)]
+#[rtype(result = "Result<mpsc::Receiver<GenerationEvent>, TurnError>")]
+pub struct Generate {
+    /// Which turn.
+    pub turn_id: TurnId,
+    /// What the prompt is made of.
+    pub parts: PromptParts,
+    /// Longest answer, in tokens.
+    pub max_tokens: usize,
+    /// How to choose tokens.
+    pub sampling: Sampling,
+    /// Within which evaluated tokens may be reused: the conversation.
+    pub cache_scope: String,
+    /// Until when the answer is wanted.
+    pub deadline: Deadline,
+    /// Whether it is still wanted.
+    pub cancel: CancelToken,
+}
+
+struct Job {
+    request: Generate,
+    events: mpsc::Sender<GenerationEvent>,
+    queued_at: Instant,
+}
+
+impl Job {
+    /// The channel has room for every event of its turn, so sending fails only when the receiver is gone.
+    fn tell(&self, event: GenerationEvent) {
+        drop(self.events.try_send(event));
+    }
+
+    /// Why it should not go on, if so: nobody wants it any more, or not in time.
+    fn verdict(&self) -> Option<Verdict> {
+        if self.request.cancel.is_cancelled() || self.events.is_closed() {
+            return Some(Verdict::Cancelled);
+        }
+        self.request.deadline.has_passed().then_some(Verdict::Late)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Cancelled,
+    Late,
+}
+
+impl Verdict {
+    fn event(self, usage: Usage) -> GenerationEvent {
+        match self {
+            Self::Cancelled => GenerationEvent::Finished { reason: FinishReason::Cancelled, usage },
+            Self::Late => GenerationEvent::Failed(TurnError::deadline("while the answer was written")),
+        }
+    }
+}
+
+/// A handle on the generator's queue; clones share it.
+#[derive(Clone)]
+pub struct GenerationWorker {
+    queue: Arc<JobQueue<Job>>,
+    queue_capacity: usize,
+    running: Arc<AtomicUsize>,
+    health: Arc<WorkerHealth>,
+    telemetry: Arc<dyn Telemetry>,
+}
+
+/// What an engine says of itself once it is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineShape {
+    /// Turns it runs at once.
+    pub slots: usize,
+    /// Tokens of one conversation, prompt and answer together.
+    pub context_tokens: usize,
+}
+
+/// A worker whose engine is being built.
+pub struct StartingGenerationWorker {
+    starting: Starting<EngineShape>,
+    queue: Arc<JobQueue<Job>>,
+    queue_capacity: usize,
+    running: Arc<AtomicUsize>,
+    telemetry: Arc<dyn Telemetry>,
+}
+
+impl StartingGenerationWorker {
+    /// Waits for the engine.
+    ///
+    /// # Errors
+    /// The engine's load failure.
+    pub fn ready(self) -> Result<(GenerationWorker, EngineShape, WorkerPool), EngineError> {
+        let (pool, shape) = self.starting.ready()?;
+        let worker = GenerationWorker {
+            queue: self.queue,
+            queue_capacity: self.queue_capacity,
+            running: self.running,
+            health: pool.health(),
+            telemetry: self.telemetry,
+        };
+        Ok((worker, shape, pool))
+    }
+}
+
+impl GenerationWorker {
+    /// Starts the engine's thread behind a queue of `queue_capacity` turns.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] when the system refuses a thread.
+    pub fn start(
+        factory: &Factory<BoxedEngine>,
+        queue_capacity: usize,
+        budget: RestartBudget,
+        telemetry: &Arc<dyn Telemetry>,
+    ) -> Result<StartingGenerationWorker, EngineError> {
+        let (queue, running) = (Arc::new(JobQueue::new(queue_capacity)), Arc::new(AtomicUsize::new(0)));
+        let describe =
+            |engine: &BoxedEngine| EngineShape { slots: engine.slots(), context_tokens: engine.context_tokens() };
+        let work = {
+            let (queue, running, telemetry) = (queue.clone(), running.clone(), telemetry.clone());
+            move |engine: &mut BoxedEngine| Driver::new(&mut **engine, &queue, &running, telemetry.as_ref()).run()
+        };
+        let starting = WorkerPool::start("generate", 1, factory, describe, work, budget, telemetry)?;
+        Ok(StartingGenerationWorker { starting, queue, queue_capacity, running, telemetry: telemetry.clone() })
+    }
+
+    /// The state of the thread.
+    #[must_use]
+    pub fn health(&self) -> Arc<WorkerHealth> {
+        self.health.clone()
+    }
+
+    /// Takes no more turns; running ones are dropped at their next step.
+    pub fn close(&self) {
+        self.queue.close();
+    }
+
+    fn submit(&self, request: Generate) -> Result<mpsc::Receiver<GenerationEvent>, TurnError> {
+        if self.health.is_down() {
+            return Err(TurnError::new(ErrorCode::Unavailable, "the generator is down"));
+        }
+        let (events, receiver) = mpsc::channel(request.max_tokens + self.queue_capacity + OTHER_EVENTS);
+        let job = Job { request, events, queued_at: Instant::now() };
+        // Told before it is pushed, so that it can't come after the begin; others may slip in between, so it is an estimate.
+        let before = self.queue.len() + self.running.load(Ordering::Relaxed);
+        if before > 0 {
+            job.tell(GenerationEvent::Queued(before));
+        }
+        let pushed = self.queue.try_push(Lane::Interactive, job);
+        self.telemetry.record(Measurement::TurnQueueDepth(self.queue.len()));
+        match pushed {
+            Ok(_) => Ok(receiver),
+            Err(Rejected::Full(_)) => {
+                Err(TurnError::overloaded("the queue of questions", Duration::from_secs(5)))
+            }
+            Err(Rejected::Closed(_)) => Err(TurnError::new(ErrorCode::Unavailable, "the server is shutting down")),
+        }
+    }
+}
+
+/// Stands in front of the generator's thread.
+pub struct GeneratorActor {
+    worker: GenerationWorker,
+}
+
+impl GeneratorActor {
+    /// An actor in front of a running worker.
+    #[must_use]
+    pub fn new(worker: GenerationWorker) -> Self {
+        Self { worker }
+    }
+}
+
+impl Actor for GeneratorActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Generate> for GeneratorActor {
+    type Result = Result<mpsc::Receiver<GenerationEvent>, TurnError>;
+
+    fn handle(&mut self, request: Generate, _: &mut Self::Context) -> Self::Result {
+        self.worker.submit(request)
+    }
+}
+
+/// A turn that has a slot.
+struct Running {
+    job: Job,
+    usage: Usage,
+    last_token: Option<Instant>,
+}
+
+/// The engine thread's loop: admit, look for cancels and deadlines, step, pass on what came out.
+struct Driver<'a> {
+    engine: &'a mut dyn GenerationEngine,
+    queue: &'a JobQueue<Job>,
+    /// Turns that have a slot, for those who are about to queue.
+    running: &'a AtomicUsize,
+    telemetry: &'a dyn Telemetry,
+    slots: Vec<Option<Running>>,
+}
+
+impl<'a> Driver<'a> {
+    fn new(
+        engine: &'a mut dyn GenerationEngine,
+        queue: &'a JobQueue<Job>,
+        running: &'a AtomicUsize,
+        telemetry: &'a dyn Telemetry,
+    ) -> Self {
+        let slots = (0..engine.slots()).map(|_| None).collect();
+        running.store(0, Ordering::Relaxed);
+        Self { engine, queue, running, telemetry, slots }
+    }
+
+    /// Works until the queue is closed. An error means that the engine is lost: the thread's supervisor builds another, and
+    /// the turns that were running end with the error of a lost worker.
+    fn run(&mut self) -> Result<(), EngineError> {
+        while !self.queue.is_closed() {
+            if self.busy() == 0 {
+                let Some(job) = self.queue.pop() else { return Ok(()) };
+                self.admit(job);
+            }
+            self.fill_free_slots();
+            self.end_unwanted();
+            if self.busy() > 0 {
+                self.step()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn busy(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
+    fn fill_free_slots(&mut self) {
+        while self.busy() < self.slots.len() {
+            let Some(job) = self.queue.try_pop() else { return };
+            self.admit(job);
+        }
+    }
+
+    /// Gives a turn a slot, unless it is not wanted any more or the engine refuses it.
+    fn admit(&mut self, job: Job) {
+        self.announce_places();
+        if let Some(verdict) = job.verdict() {
+            job.tell(verdict.event(Usage::default()));
+            return;
+        }
+        let Some(slot) = self.slots.iter().position(Option::is_none) else {
+            debug_assert!(false, "admit is called with a free slot");
+            return;
+        };
+        match self.begin(slot, &job) {
+            Ok(usage) => self.slots[slot] = Some(Running { job, usage, last_token: None }),
+            Err(error) => job.tell(GenerationEvent::Failed(refusal(&error))),
+        }
+        self.record_slots();
+    }
+
+    fn begin(&mut self, slot: Slot, job: &Job) -> Result<Usage, EngineError> {
+        let request = &job.request;
+        let waited = job.queued_at.elapsed();
+        let built = build_prompt(&request.parts, |messages| self.engine.count_prompt_tokens(messages))?;
+        let generation = Generation {
+            messages: built.messages,
+            max_tokens: request.max_tokens,
+            sampling: request.sampling.clone(),
+            cache_scope: request.cache_scope.clone(),
+        };
+        let begun = self.engine.begin(slot, &generation)?;
+        self.telemetry.record(Measurement::TurnQueueWaited(waited));
+        job.tell(GenerationEvent::Begun { waited, passages: built.passages });
+        Ok(Usage { prompt_tokens: begun.prompt_tokens, cached_tokens: begun.cached_tokens, completion_tokens: 0 })
+    }
+
+    /// Tells every waiting turn how many are before it.
+    fn announce_places(&self) {
+        self.telemetry.record(Measurement::TurnQueueDepth(self.queue.len()));
+        self.queue.inspect(|place, job| job.tell(GenerationEvent::Queued(place + 1)));
+    }
+
+    fn end_unwanted(&mut self) {
+        for slot in 0..self.slots.len() {
+            let verdict = self.slots[slot].as_ref().and_then(|running| running.job.verdict());
+            if let Some(verdict) = verdict {
+                self.end(slot, |usage| verdict.event(usage));
+            }
+        }
+    }
+
+    fn step(&mut self) -> Result<(), EngineError> {
+        for (slot, output) in self.engine.step()? {
+            match output {
+                SlotOutput::Prefilled => {}
+                SlotOutput::Token(text) => self.pass_on(slot, text),
+                SlotOutput::Finished(rest, reason) => {
+                    if !rest.is_empty() {
+                        self.pass_on(slot, rest);
+                    }
+                    self.end(slot, |usage| GenerationEvent::Finished { reason, usage });
+                }
+                SlotOutput::Failed(error) => self.end(slot, |_| GenerationEvent::Failed(refusal(&error))),
+            }
+        }
+        Ok(())
+    }
+
+    fn pass_on(&mut self, slot: Slot, text: String) {
+        let Some(running) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return };
+        running.usage.completion_tokens += 1;
+        let now = Instant::now();
+        if let Some(before) = running.last_token.replace(now) {
+            self.telemetry.record(Measurement::InterToken(now - before));
+        }
+        if !text.is_empty() {
+            running.job.tell(GenerationEvent::Piece(text));
+        }
+    }
+
+    fn end(&mut self, slot: Slot, last: impl FnOnce(Usage) -> GenerationEvent) {
+        self.engine.end(slot);
+        if let Some(running) = self.slots.get_mut(slot).and_then(Option::take) {
+            self.telemetry.record(Measurement::TokensUsed(running.usage));
+            running.job.tell(last(running.usage));
+        }
+        self.record_slots();
+    }
+
+    fn record_slots(&self) {
+        self.running.store(self.busy(), Ordering::Relaxed);
+        self.telemetry.record(Measurement::GenerationSlots { busy: self.busy(), total: self.slots.len() });
+    }
+}
+
+fn refusal(error: &EngineError) -> TurnError {
+    match error {
+        EngineError::TooLarge(reason) => TurnError::new(ErrorCode::TooLarge, reason.clone()),
+        other => {
+            tracing::error!(error = %other, "generation failed");
+            TurnError::new(ErrorCode::Unavailable, "the answer could not be generated, try again")
+                .retry_after(Duration::from_secs(1))
+        }
+    }
+}

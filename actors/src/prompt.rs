@@ -1,0 +1,179 @@
+//! From a question, its passages and its history to the messages the model reads, within a token budget.
+//!
+//! What does not fit is left out in this order: the oldest exchanges, then the least relevant passages. The system message
+//! and the question always stay.
+
+use crate::domain::{EngineError, Passage, ScoredPassage};
+use crate::ports::{PromptMessage, Role};
+
+/// Longest part of an earlier answer that is repeated to the model, in characters: it needs the gist, not the wording.
+const HISTORY_ANSWER_CHARS: usize = 400;
+
+/// A question and its answer, as the next prompt sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// What was asked.
+    pub question: String,
+    /// What was answered.
+    pub answer: String,
+}
+
+/// What a prompt is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PromptParts {
+    /// The instructions.
+    pub system: String,
+    /// Earlier exchanges, oldest first.
+    pub history: Vec<Exchange>,
+    /// Passages, best first.
+    pub passages: Vec<ScoredPassage>,
+    /// The question.
+    pub question: String,
+    /// Most tokens the whole prompt may have.
+    pub budget_tokens: usize,
+}
+
+/// A prompt that fits, and how much of the parts went into it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuiltPrompt {
+    /// What the model reads.
+    pub messages: Vec<PromptMessage>,
+    /// How many of the passages are in it.
+    pub passages: usize,
+    /// How many of the exchanges are in it.
+    pub exchanges: usize,
+}
+
+/// Builds the largest prompt that fits the budget, as `count_tokens` counts.
+///
+/// # Errors
+/// [`EngineError::TooLarge`] when the question alone does not fit; whatever `count_tokens` fails with.
+pub fn build_prompt(
+    parts: &PromptParts,
+    count_tokens: impl Fn(&[PromptMessage]) -> Result<usize, EngineError>,
+) -> Result<BuiltPrompt, EngineError> {
+    let (mut exchanges, mut passages) = (parts.history.len(), parts.passages.len());
+    loop {
+        let messages = messages(parts, exchanges, passages);
+        let tokens = count_tokens(&messages)?;
+        if tokens <= parts.budget_tokens {
+            return Ok(BuiltPrompt { messages, passages, exchanges });
+        }
+        if exchanges > 0 {
+            exchanges -= 1;
+        } else if passages > 0 {
+            passages -= 1;
+        } else {
+            let reason = format!("the question needs {tokens} tokens, {} are allowed", parts.budget_tokens);
+            return Err(EngineError::TooLarge(reason));
+        }
+    }
+}
+
+fn messages(parts: &PromptParts, exchanges: usize, passages: usize) -> Vec<PromptMessage> {
+    let mut messages = vec![PromptMessage { role: Role::System, text: parts.system.clone() }];
+    for exchange in &parts.history[parts.history.len() - exchanges..] {
+        messages.push(PromptMessage { role: Role::User, text: exchange.question.clone() });
+        messages.push(PromptMessage { role: Role::Assistant, text: shorten(&exchange.answer, HISTORY_ANSWER_CHARS) });
+    }
+    messages.push(PromptMessage { role: Role::User, text: question_text(parts, passages) });
+    messages
+}
+
+/// The passages stand before the question: a small model answers what it read last.
+fn question_text(parts: &PromptParts, passages: usize) -> String {
+    let mut text = String::from("Passages from the course materials:\n\n");
+    for (number, scored) in parts.passages[..passages].iter().enumerate() {
+        let place = place_of(&scored.passage);
+        text.push_str(&format!("Passage {} ({place}):\n{}\n\n", number + 1, scored.passage.text.trim()));
+    }
+    text.push_str("Question: ");
+    text.push_str(parts.question.trim());
+    text
+}
+
+/// File and page, or file and section, for people and models alike.
+#[must_use]
+pub fn place_of(passage: &Passage) -> String {
+    match (passage.page, &passage.section) {
+        (Some(page), _) => format!("{}, page {page}", passage.file_name),
+        (None, Some(section)) => format!("{}, {section}", passage.file_name),
+        (None, None) => passage.file_name.clone(),
+    }
+}
+
+/// The first `max_chars` characters, cut at a word, with an ellipsis where something was cut.
+fn shorten(text: &str, max_chars: usize) -> String {
+    let Some((end, _)) = text.char_indices().nth(max_chars) else { return text.to_owned() };
+    let cut = text[..end].rfind(char::is_whitespace).unwrap_or(end);
+    format!("{}...", text[..cut].trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{CharSpan, ChunkId, DocumentId, DocumentKind};
+
+    fn passage(text: &str, page: u32) -> ScoredPassage {
+        ScoredPassage {
+            passage: Passage {
+                chunk_id: ChunkId(format!("c-{page}")),
+                document_id: DocumentId("book.pdf".into()),
+                file_name: "book.pdf".into(),
+                kind: DocumentKind::Pdf,
+                page: Some(page),
+                section: None,
+                span: CharSpan::default(),
+                text: text.into(),
+            },
+            score: 0.9,
+        }
+    }
+
+    fn parts(budget_tokens: usize) -> PromptParts {
+        let exchange = |n: u32| Exchange { question: format!("question {n}"), answer: format!("answer {n}") };
+        PromptParts {
+            system: "be brief".into(),
+            history: vec![exchange(1), exchange(2)],
+            passages: vec![passage("a heap is a tree", 7), passage("a list is a chain", 9)],
+            question: "what is a heap?".into(),
+            budget_tokens,
+        }
+    }
+
+    /// One token a word.
+    fn words(messages: &[PromptMessage]) -> Result<usize, EngineError> {
+        Ok(messages.iter().map(|message| message.text.split_whitespace().count()).sum())
+    }
+
+    #[test]
+    fn everything_is_in_a_prompt_that_fits() {
+        let built = build_prompt(&parts(1_000), words).unwrap();
+        assert_eq!((built.passages, built.exchanges, built.messages.len()), (2, 2, 6));
+        let last = &built.messages.last().unwrap().text;
+        assert!(last.contains("Passage 1 (book.pdf, page 7):\na heap is a tree"), "{last}");
+        assert!(last.ends_with("Question: what is a heap?"), "{last}");
+    }
+
+    #[test]
+    fn the_oldest_exchange_goes_first_and_then_the_last_passage() {
+        let full = words(&build_prompt(&parts(1_000), words).unwrap().messages).unwrap();
+        let built = build_prompt(&parts(full - 1), words).unwrap();
+        assert_eq!((built.passages, built.exchanges), (2, 1));
+        assert_eq!(built.messages[1].text, "question 2");
+        let built = build_prompt(&parts(full - 9), words).unwrap();
+        assert_eq!((built.passages, built.exchanges), (1, 0));
+    }
+
+    #[test]
+    fn a_question_over_the_budget_is_refused_with_both_numbers() {
+        let error = build_prompt(&parts(5), words).unwrap_err();
+        assert!(matches!(&error, EngineError::TooLarge(reason) if reason.contains("5 are allowed")), "{error}");
+    }
+
+    #[test]
+    fn a_long_earlier_answer_is_cut_at_a_word() {
+        assert_eq!(shorten("one two three", 9), "one two...");
+        assert_eq!(shorten("short", 9), "short");
+    }
+}

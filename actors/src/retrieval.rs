@@ -1,0 +1,79 @@
+//! The retriever actor: bounds how many searches run at once, and how long each may take.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Context, Handler, Message, ResponseFuture};
+use tokio::sync::Semaphore;
+
+use crate::cancel::CancelToken;
+use crate::deadline::Deadline;
+use crate::domain::{EngineError, ErrorCode, ScoredPassage, TurnError};
+use crate::ports::{Retriever, SearchQuery};
+use crate::telemetry::{Measurement, Telemetry};
+
+/// Stands in front of the store for questions.
+pub struct RetrieverActor {
+    store: Arc<dyn Retriever>,
+    /// Searches that may run at once; more wait their turn.
+    running: Arc<Semaphore>,
+    /// Searches that may run or wait; more are refused.
+    admitted: Arc<Semaphore>,
+    telemetry: Arc<dyn Telemetry>,
+}
+
+impl RetrieverActor {
+    /// An actor in front of a store that runs `parallel` searches at once and lets `waiting` more wait.
+    #[must_use]
+    pub fn new(store: Arc<dyn Retriever>, parallel: usize, waiting: usize, telemetry: Arc<dyn Telemetry>) -> Self {
+        let (running, admitted) = (Semaphore::new(parallel), Semaphore::new(parallel + waiting));
+        Self { store, running: Arc::new(running), admitted: Arc::new(admitted), telemetry }
+    }
+}
+
+impl Actor for RetrieverActor {
+    type Context = Context<Self>;
+}
+
+/// Finds the passages nearest to a question.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<ScoredPassage>, TurnError>")]
+pub struct Search {
+    /// What to find.
+    pub query: SearchQuery,
+    /// Until when the answer is wanted.
+    pub deadline: Deadline,
+    /// Whether it is still wanted.
+    pub cancel: CancelToken,
+}
+
+impl Handler<Search> for RetrieverActor {
+    type Result = ResponseFuture<Result<Vec<ScoredPassage>, TurnError>>;
+
+    fn handle(&mut self, search: Search, _: &mut Self::Context) -> Self::Result {
+        let Ok(admitted) = self.admitted.clone().try_acquire_owned() else {
+            let full = TurnError::overloaded("the search queue", Duration::from_secs(1));
+            return Box::pin(async move { Err(full) });
+        };
+        let (store, running, telemetry) = (self.store.clone(), self.running.clone(), self.telemetry.clone());
+        Box::pin(async move {
+            let work = async {
+                let _running = running.acquire().await;
+                let start = Instant::now();
+                let found = store.search(search.query).await.map_err(unavailable)?;
+                let top_score = found.first().map(|best| best.score);
+                telemetry.record(Measurement::Retrieved { took: start.elapsed(), top_score });
+                Ok(found)
+            };
+            let found = search.deadline.or_cancelled(&search.cancel, "during the search", work).await?;
+            drop(admitted);
+            found
+        })
+    }
+}
+
+fn unavailable(error: EngineError) -> TurnError {
+    tracing::error!(%error, "search failed");
+    TurnError::new(ErrorCode::Unavailable, "the course materials could not be searched, try again")
+        .retry_after(Duration::from_secs(1))
+}

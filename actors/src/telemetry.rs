@@ -1,0 +1,83 @@
+//! What the actors measure. The program turns it into Prometheus metrics; tests keep it or drop it.
+
+use std::time::Duration;
+
+use crate::domain::{ErrorCode, FinishReason, Usage};
+
+/// One observation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Measurement {
+    /// A turn ended: with an answer or with an error.
+    TurnEnded {
+        /// Why it ended.
+        outcome: Result<FinishReason, ErrorCode>,
+        /// From arrival to end.
+        total: Duration,
+    },
+    /// A turn's tokens.
+    TokensUsed(Usage),
+    /// A batch was embedded.
+    Embedded {
+        /// Texts in it.
+        texts: usize,
+        /// Time in the engine.
+        took: Duration,
+    },
+    /// Jobs waiting for an embedding worker.
+    EmbedQueueDepth(usize),
+    /// A search ended.
+    Retrieved {
+        /// Time in the store.
+        took: Duration,
+        /// Score of the best passage.
+        top_score: Option<f32>,
+    },
+    /// A question was refused.
+    Refused {
+        /// Why.
+        reason: &'static str,
+    },
+    /// A sentence was looked for in the sources.
+    CitationChecked {
+        /// Whether one supports it.
+        supported: bool,
+    },
+    /// Turns waiting for the generator.
+    TurnQueueDepth(usize),
+    /// A turn waited that long for the generator.
+    TurnQueueWaited(Duration),
+    /// Slots of the generator, and how many are in use.
+    GenerationSlots {
+        /// In use.
+        busy: usize,
+        /// In all.
+        total: usize,
+    },
+    /// The first token of an answer, counted from the question's arrival.
+    FirstToken(Duration),
+    /// Time between two tokens of one answer.
+    InterToken(Duration),
+    /// A worker was rebuilt.
+    WorkerRestarted {
+        /// Which pool.
+        worker: &'static str,
+        /// Why.
+        cause: &'static str,
+    },
+    /// Conversations in memory.
+    ConversationsActive(usize),
+}
+
+/// Takes observations; must be cheap and never block.
+pub trait Telemetry: Send + Sync {
+    /// Takes one.
+    fn record(&self, measurement: Measurement);
+}
+
+/// Drops everything.
+#[derive(Debug, Clone, Copy)]
+pub struct Silent;
+
+impl Telemetry for Silent {
+    fn record(&self, _: Measurement) {}
+}

@@ -1,0 +1,412 @@
+//! The way of one turn: condense, embed, search, refuse or generate, attribute, complete.
+//!
+//! It runs as a future beside its conversation actor, so that a cancel gets through at any moment. Whatever happens to the
+//! future (an error, a panic, the actor's end), the scribe sees to it that the log holds exactly one end of the turn.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use tokio::sync::mpsc;
+
+use crate::attribution::attribute;
+use crate::cancel::CancelToken;
+use crate::deadline::Deadline;
+use crate::domain::{
+    AnswerOptions, Completion, ConversationId, DocumentId, ErrorCode, FinishReason, Grounding, ScoredPassage, Timings, TurnError,
+    TurnEvent, TurnId, TurnRequest, Usage, WorkflowNode,
+};
+use crate::embedding::{EmbedQuery, EmbeddingPoolActor};
+use crate::generation::{Generate, GenerationEvent, GeneratorActor};
+use crate::ports::{Sampling, SearchQuery};
+use crate::prompt::{Exchange, PromptParts, place_of};
+use crate::query::condense;
+use crate::retrieval::{RetrieverActor, Search};
+use crate::telemetry::{Measurement, Telemetry};
+use crate::turn_log::TurnLog;
+
+/// What the configuration decides about turns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TurnSettings {
+    /// Passages to retrieve.
+    pub top_k: usize,
+    /// Score of the best passage below which a question is refused.
+    pub min_score: f32,
+    /// Instructions to the model.
+    pub system_prompt: String,
+    /// Most tokens of a prompt.
+    pub prompt_tokens: usize,
+    /// Longest answer, in tokens.
+    pub max_tokens: usize,
+    /// How to choose tokens.
+    pub sampling: Sampling,
+    /// Earlier exchanges the model sees.
+    pub history_turns: usize,
+    /// Longest a turn may take.
+    pub time_limit: Duration,
+}
+
+/// The parts of the program that a turn asks. Clones share them.
+#[derive(Clone)]
+pub struct TurnServices {
+    /// Embeds questions.
+    pub embedding: Addr<EmbeddingPoolActor>,
+    /// Finds passages.
+    pub retriever: Addr<RetrieverActor>,
+    /// Writes answers.
+    pub generator: Addr<GeneratorActor>,
+    /// Takes measurements.
+    pub telemetry: Arc<dyn Telemetry>,
+    /// What the configuration decides.
+    pub settings: Arc<TurnSettings>,
+    /// Resolves the names and globs of a request's `documents` to documents of the corpus.
+    pub documents: Arc<dyn DocumentFilter>,
+}
+
+/// Resolves names and globs to documents.
+pub trait DocumentFilter: Send + Sync {
+    /// The documents that match one of the patterns; never called with none.
+    ///
+    /// # Errors
+    /// `invalid_request` when a pattern is malformed or matches nothing.
+    fn resolve(
+        &self,
+        patterns: Vec<String>,
+    ) -> futures_util::future::BoxFuture<'static, Result<Vec<DocumentId>, TurnError>>;
+}
+
+/// Passages for a question, as retrieved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retrieved {
+    /// The question as searched for.
+    pub question: String,
+    /// Whether the history was needed for it.
+    pub was_rewritten: bool,
+    /// Best first.
+    pub passages: Vec<ScoredPassage>,
+    /// Time spent embedding.
+    pub embed: Duration,
+    /// Time spent searching.
+    pub retrieve: Duration,
+}
+
+/// What a search is limited to.
+#[derive(Debug, Clone, Default)]
+pub struct SearchLimits {
+    /// How many passages.
+    pub top_k: Option<usize>,
+    /// Only documents that match one of these.
+    pub documents: Vec<String>,
+}
+
+impl TurnServices {
+    /// Condenses, embeds and searches: the retrieval half of a turn, also used by itself.
+    ///
+    /// # Errors
+    /// What the embedder, the store or the document filter answer; `deadline_exceeded`; the error of a cancel.
+    pub async fn retrieve(
+        &self,
+        question: &str,
+        previous_questions: &[&str],
+        limits: &SearchLimits,
+        deadline: Deadline,
+        cancel: &CancelToken,
+    ) -> Result<Retrieved, TurnError> {
+        let standalone = condense(question, previous_questions);
+        let documents = self.resolve(&limits.documents).await?;
+        let start = Instant::now();
+        let embed = EmbedQuery { text: standalone.text.clone(), deadline, cancel: cancel.clone() };
+        let embedding = self.embedding.send(embed).await.unwrap_or_else(|_| Err(gone("embedder")))?;
+        let embedded = Instant::now();
+        let top_k = limits.top_k.unwrap_or(self.settings.top_k);
+        let query = SearchQuery { embedding, top_k, documents };
+        let search = Search { query, deadline, cancel: cancel.clone() };
+        let passages = self.retriever.send(search).await.unwrap_or_else(|_| Err(gone("retriever")))?;
+        Ok(Retrieved {
+            question: standalone.text,
+            was_rewritten: standalone.was_rewritten,
+            passages,
+            embed: embedded - start,
+            retrieve: embedded.elapsed(),
+        })
+    }
+
+    async fn resolve(&self, patterns: &[String]) -> Result<Vec<DocumentId>, TurnError> {
+        if patterns.is_empty() { Ok(Vec::new()) } else { self.documents.resolve(patterns.to_vec()).await }
+    }
+}
+
+fn gone(what: &str) -> TurnError {
+    TurnError::new(ErrorCode::Unavailable, format!("the {what} is not there, try again")).retry_after(Duration::from_secs(1))
+}
+
+/// One turn on its way.
+pub(crate) struct Turn {
+    pub services: TurnServices,
+    pub conversation_id: ConversationId,
+    pub request: TurnRequest,
+    pub history: Vec<Exchange>,
+    pub cancel: CancelToken,
+    pub scribe: Scribe,
+}
+
+/// What a finished turn leaves to its conversation.
+pub(crate) type TurnOutcome = Option<Exchange>;
+
+/// An answer while it is written.
+#[derive(Default)]
+struct Draft {
+    answer: String,
+    usage: Usage,
+    timings: Timings,
+}
+
+impl Turn {
+    /// Runs the turn to its end; what the conversation should remember of it.
+    pub async fn run(mut self) -> TurnOutcome {
+        let start = Instant::now();
+        let deadline = Deadline::after(self.services.settings.time_limit);
+        let result = match self.answer(start, deadline).await {
+            Err(_) if self.cancel.is_cancelled() => Ok(self.cancelled_early(start)),
+            other => other,
+        };
+        let outcome = result.as_ref().map(|done| done.finish_reason).map_err(|error| error.code);
+        self.services.telemetry.record(Measurement::TurnEnded { outcome, total: start.elapsed() });
+        match result {
+            Ok(completion) => {
+                let exchange = Exchange { question: self.request.message.clone(), answer: completion.answer.clone() };
+                self.scribe.end(TurnEvent::Completed(Box::new(completion)));
+                Some(exchange)
+            }
+            Err(error) => {
+                self.scribe.end(TurnEvent::Failed(error));
+                None
+            }
+        }
+    }
+
+    async fn answer(&mut self, start: Instant, deadline: Deadline) -> Result<Completion, TurnError> {
+        let retrieved = self.retrieve(deadline).await?;
+        let mut draft = Draft::default();
+        draft.timings.embed = retrieved.embed;
+        draft.timings.retrieve = retrieved.retrieve;
+        let best = retrieved.passages.first().map(|best| best.score);
+        if best.is_none_or(|score| score < self.services.settings.min_score) {
+            return Ok(self.refuse(retrieved, draft, start));
+        }
+        self.scribe.note(TurnEvent::Sources(retrieved.passages.clone()));
+        let reason = self.generate(&retrieved, &mut draft, start, deadline).await?;
+        Ok(self.complete(retrieved, draft, reason, start))
+    }
+
+    async fn retrieve(&mut self, deadline: Deadline) -> Result<Retrieved, TurnError> {
+        let previous: Vec<&str> = self.history.iter().map(|exchange| exchange.question.as_str()).collect();
+        if condense(&self.request.message, &previous).was_rewritten {
+            self.scribe.reach(WorkflowNode::RewriteQuery, "Reading the question together with the one before it", None);
+        }
+        self.scribe.reach(WorkflowNode::Retrieve, "Searching the course materials", None);
+        let options = &self.request.options;
+        let limits = SearchLimits { top_k: options.top_k, documents: options.documents.clone() };
+        self.services.retrieve(&self.request.message, &previous, &limits, deadline, &self.cancel).await
+    }
+
+    async fn generate(
+        &mut self,
+        retrieved: &Retrieved,
+        draft: &mut Draft,
+        start: Instant,
+        deadline: Deadline,
+    ) -> Result<FinishReason, TurnError> {
+        let request = self.generate_request(retrieved, deadline);
+        let mut events = self.services.generator.send(request).await.unwrap_or_else(|_| Err(gone("generator")))?;
+        while let Some(event) = next_event(&mut events, &self.cancel).await {
+            match event {
+                GenerationEvent::Queued(place) => {
+                    let message = format!("Waiting: {place} before this question");
+                    self.scribe.reach(WorkflowNode::Queued, &message, Some(place));
+                }
+                GenerationEvent::Begun { waited, .. } => {
+                    draft.timings.queue = waited;
+                    self.scribe.reach(WorkflowNode::Generate, "Writing the answer", None);
+                }
+                GenerationEvent::Piece(text) => self.take_piece(draft, text, start),
+                GenerationEvent::Finished { reason, usage } => {
+                    draft.usage = usage;
+                    return Ok(reason);
+                }
+                GenerationEvent::Failed(error) => return Err(error),
+            }
+        }
+        if self.cancel.is_cancelled() {
+            return Ok(FinishReason::Cancelled);
+        }
+        let lost = TurnError::new(ErrorCode::Unavailable, "the generator stopped unexpectedly, ask again");
+        Err(lost.retry_after(Duration::from_secs(1)))
+    }
+
+    fn generate_request(&self, retrieved: &Retrieved, deadline: Deadline) -> Generate {
+        let settings = &self.services.settings;
+        let AnswerOptions { max_tokens, temperature, seed, .. } = self.request.options;
+        let mut sampling = settings.sampling.clone();
+        sampling.temperature = temperature.unwrap_or(sampling.temperature);
+        sampling.seed = seed.unwrap_or(sampling.seed);
+        let recent = self.history.len().saturating_sub(settings.history_turns);
+        Generate {
+            turn_id: self.request.turn_id.clone(),
+            parts: PromptParts {
+                system: settings.system_prompt.clone(),
+                history: self.history[recent..].to_vec(),
+                passages: retrieved.passages.clone(),
+                question: self.request.message.clone(),
+                budget_tokens: settings.prompt_tokens,
+            },
+            max_tokens: max_tokens.unwrap_or(settings.max_tokens),
+            sampling,
+            cache_scope: self.conversation_id.to_string(),
+            deadline,
+            cancel: self.cancel.clone(),
+        }
+    }
+
+    fn take_piece(&mut self, draft: &mut Draft, text: String, start: Instant) {
+        // Models of this size like to begin with a line break; nobody wants to see it.
+        let text = if draft.answer.is_empty() { text.trim_start().to_owned() } else { text };
+        if text.is_empty() {
+            return;
+        }
+        if draft.answer.is_empty() {
+            draft.timings.first_token = start.elapsed();
+            self.services.telemetry.record(Measurement::FirstToken(draft.timings.first_token));
+        }
+        draft.answer.push_str(&text);
+        self.scribe.note(TurnEvent::Token(text));
+    }
+
+    fn complete(&mut self, retrieved: Retrieved, draft: Draft, reason: FinishReason, start: Instant) -> Completion {
+        let attribution = attribute(&draft.answer, &retrieved.passages);
+        for citation in &attribution.citations {
+            self.services.telemetry.record(Measurement::CitationChecked { supported: true });
+            self.scribe.note(TurnEvent::Cited(*citation));
+        }
+        for _ in 0..attribution.unsupported {
+            self.services.telemetry.record(Measurement::CitationChecked { supported: false });
+        }
+        let grounding = attribution.grounding();
+        let mut done = self.completion(retrieved, draft, reason, start);
+        done.grounding = grounding;
+        done.citations = attribution.citations;
+        done
+    }
+
+    /// Says that nothing relevant was found, and what came closest, without asking the model.
+    fn refuse(&mut self, retrieved: Retrieved, mut draft: Draft, start: Instant) -> Completion {
+        self.services.telemetry.record(Measurement::Refused { reason: "no_relevant_passage" });
+        draft.answer = refusal_text(&retrieved.passages);
+        self.scribe.note(TurnEvent::Sources(Vec::new()));
+        self.scribe.note(TurnEvent::Token(draft.answer.clone()));
+        draft.timings.first_token = start.elapsed();
+        let mut done = self.completion(retrieved, draft, FinishReason::Refused, start);
+        done.grounding = Grounding::Refused;
+        done.sources.clear();
+        done
+    }
+
+    fn cancelled_early(&mut self, start: Instant) -> Completion {
+        let retrieved = Retrieved {
+            question: self.request.message.clone(),
+            was_rewritten: false,
+            passages: Vec::new(),
+            embed: Duration::ZERO,
+            retrieve: Duration::ZERO,
+        };
+        self.completion(retrieved, Draft::default(), FinishReason::Cancelled, start)
+    }
+
+    fn completion(&self, retrieved: Retrieved, draft: Draft, reason: FinishReason, start: Instant) -> Completion {
+        Completion {
+            conversation_id: self.conversation_id.clone(),
+            answer: draft.answer,
+            sources: retrieved.passages,
+            question: retrieved.question,
+            grounding: Grounding::Partial,
+            citations: Vec::new(),
+            finish_reason: reason,
+            usage: draft.usage,
+            timings: Timings { total: start.elapsed(), ..draft.timings },
+            workflow_path: self.scribe.path.clone(),
+            was_rewritten: retrieved.was_rewritten,
+        }
+    }
+}
+
+/// The next event of the generator; a cancel goes on waiting a little for the end that the generator sends.
+async fn next_event(
+    events: &mut mpsc::Receiver<GenerationEvent>,
+    cancel: &CancelToken,
+) -> Option<GenerationEvent> {
+    /// A step of the engine takes tens of milliseconds; a turn that still waits in the queue would take much longer.
+    const PATIENCE: Duration = Duration::from_millis(250);
+    tokio::select! {
+        biased;
+        event = events.recv() => event,
+        () = async { cancel.cancelled().await; tokio::time::sleep(PATIENCE).await } => None,
+    }
+}
+
+/// Closest places to name in a refusal.
+const NAMED_PLACES: usize = 3;
+
+fn refusal_text(nearest: &[ScoredPassage]) -> String {
+    let mut text = String::from("I could not find anything about this in the course materials, so I will not guess.");
+    let mut places: Vec<String> = Vec::new();
+    for place in nearest.iter().map(|scored| place_of(&scored.passage)) {
+        if !places.contains(&place) && places.len() < NAMED_PLACES {
+            places.push(place);
+        }
+    }
+    if !places.is_empty() {
+        text.push_str(" The closest places are: ");
+        text.push_str(&places.join("; "));
+        text.push_str(". Try other words, or name the topic of the course that this belongs to.");
+    }
+    text
+}
+
+/// Writes a turn into its conversation's log: any events, then exactly one end.
+pub(crate) struct Scribe {
+    log: Arc<TurnLog>,
+    turn_id: TurnId,
+    path: Vec<WorkflowNode>,
+    ended: bool,
+}
+
+impl Scribe {
+    pub fn new(log: Arc<TurnLog>, turn_id: TurnId) -> Self {
+        Self { log, turn_id, path: Vec::new(), ended: false }
+    }
+
+    fn note(&self, event: TurnEvent) {
+        self.log.append(&self.turn_id, event);
+    }
+
+    fn reach(&mut self, node: WorkflowNode, message: &str, position: Option<usize>) {
+        if self.path.last() != Some(&node) {
+            self.path.push(node);
+        }
+        self.note(TurnEvent::Workflow { node, message: message.to_owned(), position });
+    }
+
+    fn end(&mut self, event: TurnEvent) {
+        debug_assert!(event.is_terminal(), "only a terminal event ends a turn");
+        if !std::mem::replace(&mut self.ended, true) {
+            self.note(event);
+        }
+    }
+}
+
+impl Drop for Scribe {
+    fn drop(&mut self) {
+        let error = TurnError::new(ErrorCode::Internal, "the conversation stopped unexpectedly, ask again");
+        self.end(TurnEvent::Failed(error.retry_after(Duration::from_secs(1))));
+    }
+}

@@ -1,0 +1,307 @@
+//! Worker threads: each owns an engine that its factory builds on the thread itself, and again after a panic.
+//!
+//! A pool is started, then asked whether it came up: a load failure is an error of the start, not of the first job.
+//! A panic costs the job that was running (its reply is dropped, which the caller sees) and one restart of the budget;
+//! when the budget is spent the worker stays down and readiness says so.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::domain::EngineError;
+use crate::ports::Factory;
+use crate::telemetry::{Measurement, Telemetry};
+
+/// How often a worker may be rebuilt before it is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartBudget {
+    /// Restarts allowed within the window.
+    pub restarts: usize,
+    /// Length of the window.
+    pub window: Duration,
+    /// Wait before the first rebuild; doubled with each restart in the window.
+    pub backoff: Duration,
+}
+
+impl Default for RestartBudget {
+    fn default() -> Self {
+        Self { restarts: 10, window: Duration::from_secs(60), backoff: Duration::from_millis(20) }
+    }
+}
+
+impl RestartBudget {
+    /// Decides about a restart at `now`, given the former ones: the wait before it, or `None` when the budget is spent.
+    fn admit(&self, former: &mut VecDeque<Instant>, now: Instant) -> Option<Duration> {
+        while former.front().is_some_and(|at| now.duration_since(*at) > self.window) {
+            former.pop_front();
+        }
+        if former.len() >= self.restarts {
+            return None;
+        }
+        let doublings = u32::try_from(former.len()).unwrap_or(u32::MAX).min(6);
+        former.push_back(now);
+        Some(self.backoff * 2_u32.pow(doublings))
+    }
+}
+
+/// What the rest of the program may know of a pool's threads.
+#[derive(Debug)]
+pub struct WorkerHealth {
+    name: &'static str,
+    wanted: usize,
+    alive: AtomicUsize,
+    given_up: AtomicUsize,
+    restarts: AtomicU64,
+    last_failure: Mutex<Option<String>>,
+}
+
+impl WorkerHealth {
+    fn new(name: &'static str, wanted: usize) -> Self {
+        let (alive, given_up) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { name, wanted, alive, given_up, restarts: AtomicU64::new(0), last_failure: Mutex::new(None) }
+    }
+
+    /// `None` when every thread has its engine; else what is wrong, for people.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let alive = self.alive.load(Ordering::Acquire);
+        if alive >= self.wanted {
+            return None;
+        }
+        let reason = self.failure().clone().unwrap_or_else(|| "starting".into());
+        Some(format!("{alive} of {} {} workers are up ({reason})", self.wanted, self.name))
+    }
+
+    /// Whether no thread is left that could ever do a job.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.given_up.load(Ordering::Acquire) >= self.wanted
+    }
+
+    /// How often a worker of this pool was rebuilt.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Running threads with engines of type `E`.
+pub struct WorkerPool {
+    health: Arc<WorkerHealth>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A pool whose engines are being built; `I` is what the first of them says of itself.
+pub struct Starting<I> {
+    pool: WorkerPool,
+    reports: mpsc::Receiver<Result<I, EngineError>>,
+}
+
+impl<I> Starting<I> {
+    /// Waits until every engine is built.
+    ///
+    /// # Errors
+    /// The first load failure; the other threads end by themselves when the queue closes.
+    pub fn ready(self) -> Result<(WorkerPool, I), EngineError> {
+        let mut first = None;
+        for _ in 0..self.pool.health.wanted {
+            let lost = EngineError::WorkerLost(self.pool.health.name);
+            let info = self.reports.recv().unwrap_or(Err(lost))?;
+            first.get_or_insert(info);
+        }
+        let info = first.ok_or_else(|| EngineError::Load(format!("{}: no workers configured", self.pool.health.name)))?;
+        Ok((self.pool, info))
+    }
+}
+
+impl WorkerPool {
+    /// Starts `count` threads named `name-0`, `name-1`, ... Each builds its engine, reports `describe(&engine)`, then
+    /// calls `work`, which returns when its queue is closed, or with an error when the engine is lost.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] when the system refuses a thread.
+    pub fn start<E, I>(
+        name: &'static str,
+        count: usize,
+        factory: &Factory<E>,
+        describe: impl Fn(&E) -> I + Clone + Send + 'static,
+        work: impl Fn(&mut E) -> Result<(), EngineError> + Clone + Send + 'static,
+        budget: RestartBudget,
+        telemetry: &Arc<dyn Telemetry>,
+    ) -> Result<Starting<I>, EngineError>
+    where
+        E: 'static,
+        I: Send + 'static,
+    {
+        let health = Arc::new(WorkerHealth::new(name, count));
+        // One place for each worker's first report: sending never blocks.
+        let (report, reports) = mpsc::sync_channel(count.max(1));
+        let mut threads = Vec::with_capacity(count);
+        for index in 0..count {
+            let (factory, health, telemetry) = (factory.clone(), health.clone(), telemetry.clone());
+            let (describe, work, report) = (describe.clone(), work.clone(), report.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("{name}-{index}"))
+                .spawn(move || {
+                    // The first report is taken by `ready`; nobody listens to later ones.
+                    let announce = move |result: Result<I, EngineError>| drop(report.try_send(result));
+                    supervise(&health, &factory, &describe, &work, budget, telemetry.as_ref(), announce);
+                })
+                .map_err(|error| EngineError::Load(format!("no thread for the {name} worker: {error}")))?;
+            threads.push(thread);
+        }
+        Ok(Starting { pool: Self { health, threads }, reports })
+    }
+
+    /// The state of its threads.
+    #[must_use]
+    pub fn health(&self) -> Arc<WorkerHealth> {
+        self.health.clone()
+    }
+
+    /// Waits for its threads to end. Close their queue first.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!(worker = self.health.name, "a worker thread ended by a panic outside its job");
+            }
+        }
+    }
+}
+
+/// Builds the engine and lets it work, again and again, until `work` returns by itself or the budget is spent.
+fn supervise<E, I>(
+    health: &WorkerHealth,
+    factory: &Factory<E>,
+    describe: &impl Fn(&E) -> I,
+    work: &impl Fn(&mut E) -> Result<(), EngineError>,
+    budget: RestartBudget,
+    telemetry: &dyn Telemetry,
+    announce: impl Fn(Result<I, EngineError>),
+) {
+    let mut former = VecDeque::new();
+    let mut built_before = false;
+    loop {
+        // The engine is dropped after a panic and never used again, so a broken invariant inside it can't be seen.
+        let built = catch_unwind(AssertUnwindSafe(|| factory()));
+        let (cause, reason) = match built.unwrap_or_else(|panic| Err(EngineError::Load(panic_message(&*panic)))) {
+            Ok(mut engine) => {
+                announce(Ok(describe(&engine)));
+                built_before = true;
+                health.alive.fetch_add(1, Ordering::AcqRel);
+                let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut engine)));
+                health.alive.fetch_sub(1, Ordering::AcqRel);
+                match outcome {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => ("engine", error.to_string()),
+                    Err(panic) => ("panic", panic_message(&*panic)),
+                }
+            }
+            Err(error) if !built_before => {
+                *health.failure() = Some(error.to_string());
+                announce(Err(error));
+                return;
+            }
+            Err(error) => ("load", error.to_string()),
+        };
+        tracing::error!(worker = health.name, cause, reason, "worker lost, rebuilding its engine");
+        *health.failure() = Some(reason);
+        let Some(wait) = budget.admit(&mut former, Instant::now()) else {
+            tracing::error!(worker = health.name, "restart budget spent, worker stays down");
+            health.given_up.fetch_add(1, Ordering::AcqRel);
+            return;
+        };
+        health.restarts.fetch_add(1, Ordering::Relaxed);
+        telemetry.record(Measurement::WorkerRestarted { worker: health.name, cause });
+        std::thread::sleep(wait);
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("panic").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::{JobQueue, Lane};
+    use crate::telemetry::Silent;
+
+    fn quiet() -> Arc<dyn Telemetry> {
+        Arc::new(Silent)
+    }
+
+    #[test]
+    fn the_budget_is_spent_by_restarts_close_together_and_refilled_by_time() {
+        let budget = RestartBudget { restarts: 2, window: Duration::from_secs(10), backoff: Duration::from_millis(5) };
+        let (mut former, start) = (VecDeque::new(), Instant::now());
+        assert_eq!(budget.admit(&mut former, start), Some(Duration::from_millis(5)));
+        assert_eq!(budget.admit(&mut former, start), Some(Duration::from_millis(10)));
+        assert_eq!(budget.admit(&mut former, start), None);
+        assert!(budget.admit(&mut former, start + Duration::from_secs(11)).is_some());
+    }
+
+    #[test]
+    fn a_load_failure_is_an_error_of_the_start() {
+        let factory: Factory<()> = Arc::new(|| Err(EngineError::Load("no model".into())));
+        let started = WorkerPool::start("test", 2, &factory, |()| (), |()| Ok(()), RestartBudget::default(), &quiet());
+        assert_eq!(started.unwrap().ready().err(), Some(EngineError::Load("no model".into())));
+    }
+
+    #[test]
+    fn a_panic_costs_one_job_and_the_next_is_done_by_a_rebuilt_engine() {
+        let queue: Arc<JobQueue<(u32, mpsc::SyncSender<u32>)>> = Arc::new(JobQueue::new(4));
+        let built = Arc::new(AtomicUsize::new(0));
+        let factory: Factory<()> = {
+            let built = built.clone();
+            Arc::new(move || {
+                built.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            })
+        };
+        let work = {
+            let queue = queue.clone();
+            move |(): &mut ()| {
+                while let Some((number, reply)) = queue.pop() {
+                    assert_ne!(number, 13, "unlucky");
+                    reply.send(number).unwrap();
+                }
+                Ok(())
+            }
+        };
+        let budget = RestartBudget { backoff: Duration::ZERO, ..RestartBudget::default() };
+        let (pool, ()) =
+            WorkerPool::start("test", 1, &factory, |()| (), work, budget, &quiet()).unwrap().ready().unwrap();
+        let ask = |number| {
+            let (reply, answer) = mpsc::sync_channel(1);
+            queue.try_push(Lane::Interactive, (number, reply)).unwrap();
+            answer.recv().ok()
+        };
+        assert_eq!((ask(1), ask(13), ask(2)), (Some(1), None, Some(2)));
+        assert_eq!((built.load(Ordering::SeqCst), pool.health().restarts()), (2, 1));
+        assert_eq!(pool.health().problem(), None);
+        queue.close();
+        pool.join();
+    }
+
+    #[test]
+    fn a_worker_that_keeps_dying_stays_down_and_says_why() {
+        let factory: Factory<()> = Arc::new(|| Ok(()));
+        let budget = RestartBudget { restarts: 3, backoff: Duration::ZERO, ..RestartBudget::default() };
+        let started = WorkerPool::start("test", 1, &factory, |()| (), |()| panic!("hopeless"), budget, &quiet());
+        let (pool, ()) = started.unwrap().ready().unwrap();
+        let health = pool.health();
+        pool.join();
+        assert_eq!(health.restarts(), 3);
+        assert!(health.problem().unwrap().contains("hopeless"));
+        assert!(health.is_down());
+    }
+}

@@ -1,0 +1,292 @@
+//! Fakes behind the ports: a whole tutor without a model, in milliseconds.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use futures_util::future::BoxFuture;
+use mentor_actors::admission::Admission;
+use mentor_actors::conversations::{Conversation, ConversationsActor, Open};
+use mentor_actors::domain::*;
+use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorkers};
+use mentor_actors::generation::{BoxedEngine, GenerationWorker, GeneratorActor};
+use mentor_actors::ports::*;
+use mentor_actors::retrieval::RetrieverActor;
+use mentor_actors::telemetry::{Silent, Telemetry};
+use mentor_actors::turn::{DocumentFilter, TurnServices, TurnSettings};
+use mentor_actors::turn_log::Cursor;
+use mentor_actors::workers::RestartBudget;
+
+/// A gate that the fake engine passes one step at a time, or freely.
+#[derive(Default)]
+pub struct Gate {
+    state: Mutex<(usize, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    pub fn open(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
+
+    pub fn permit(&self, steps: usize) {
+        self.state.lock().unwrap().0 += steps;
+        self.changed.notify_all();
+    }
+
+    /// Waits at most ten seconds, so that a broken test ends.
+    fn pass(&self) {
+        let closed = |state: &mut (usize, bool)| state.0 == 0 && !state.1;
+        let (mut state, _) =
+            self.changed.wait_timeout_while(self.state.lock().unwrap(), Duration::from_secs(10), closed).unwrap();
+        state.0 = state.0.saturating_sub(1);
+    }
+}
+
+/// What the fakes should do.
+pub struct Script {
+    pub pieces: Vec<&'static str>,
+    pub score: f32,
+    /// Texts that make the embedder panic.
+    pub poison: &'static str,
+    pub gate: Arc<Gate>,
+    pub engine_fails_at_step: Option<usize>,
+    pub settings: TurnSettings,
+    pub admission: usize,
+    pub queue: usize,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        let gate = Arc::new(Gate::default());
+        gate.open();
+        Self {
+            pieces: vec!["A binary heap ", "is a complete ", "tree in an array."],
+            score: 0.9,
+            poison: "poison",
+            gate,
+            engine_fails_at_step: None,
+            settings: settings(),
+            admission: 8,
+            queue: 8,
+        }
+    }
+}
+
+pub fn settings() -> TurnSettings {
+    TurnSettings {
+        top_k: 3,
+        min_score: 0.4,
+        system_prompt: "answer from the passages".into(),
+        prompt_tokens: 500,
+        max_tokens: 64,
+        sampling: Sampling {
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            repeat_penalty: 1.0,
+            repeat_last_tokens: 0,
+            dry_multiplier: 0.0,
+            seed: 0,
+        },
+        history_turns: 2,
+        time_limit: Duration::from_secs(20),
+    }
+}
+
+struct FakeEmbedder {
+    poison: &'static str,
+}
+
+impl Embedder for FakeEmbedder {
+    fn dimension(&self) -> usize {
+        2
+    }
+
+    fn max_tokens(&self) -> usize {
+        256
+    }
+
+    fn embed(&mut self, texts: &[String]) -> Result<Vec<Embedding>, EngineError> {
+        assert!(!texts.iter().any(|text| text.contains(self.poison)), "poisoned text");
+        Ok(texts.iter().map(|_| vec![1.0, 0.0]).collect())
+    }
+}
+
+pub struct FakeStore {
+    score: f32,
+    pub searches: AtomicUsize,
+}
+
+impl Retriever for FakeStore {
+    fn search(&self, query: SearchQuery) -> BoxFuture<'static, Result<Vec<ScoredPassage>, EngineError>> {
+        self.searches.fetch_add(1, Ordering::SeqCst);
+        let passage = |number: usize| Passage {
+            chunk_id: ChunkId(format!("chunk-{number}")),
+            document_id: DocumentId("heaps.pdf".into()),
+            file_name: "heaps.pdf".into(),
+            kind: DocumentKind::Pdf,
+            page: Some(u32::try_from(number).unwrap()),
+            section: None,
+            span: CharSpan { start: 0, end: 10 },
+            text: "A binary heap is a complete tree kept in an array.".into(),
+        };
+        let score = self.score;
+        let found = (1..=query.top_k).map(|number| ScoredPassage { passage: passage(number), score }).collect();
+        Box::pin(async move { Ok(found) })
+    }
+
+    fn stats(&self) -> BoxFuture<'static, Result<CorpusStats, EngineError>> {
+        Box::pin(async { Ok(CorpusStats::default()) })
+    }
+
+    fn documents(&self) -> BoxFuture<'static, Result<Vec<DocumentRecord>, EngineError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+struct FakeEngine {
+    pieces: Vec<&'static str>,
+    gate: Arc<Gate>,
+    at: HashMap<Slot, usize>,
+    steps: usize,
+    fails_at: Option<usize>,
+}
+
+impl GenerationEngine for FakeEngine {
+    fn slots(&self) -> usize {
+        1
+    }
+
+    fn context_tokens(&self) -> usize {
+        1024
+    }
+
+    fn count_prompt_tokens(&self, messages: &[PromptMessage]) -> Result<usize, EngineError> {
+        Ok(messages.iter().map(|message| message.text.split_whitespace().count()).sum())
+    }
+
+    fn begin(&mut self, slot: Slot, generation: &Generation) -> Result<Begun, EngineError> {
+        self.at.insert(slot, 0);
+        Ok(Begun { prompt_tokens: self.count_prompt_tokens(&generation.messages)?, cached_tokens: 1 })
+    }
+
+    fn step(&mut self) -> Result<Vec<(Slot, SlotOutput)>, EngineError> {
+        self.gate.pass();
+        self.steps += 1;
+        if self.fails_at == Some(self.steps) {
+            return Err(EngineError::Failed("the device is gone".into()));
+        }
+        let outputs = self.at.iter_mut().map(|(slot, at)| {
+            *at += 1;
+            let output = match self.pieces.get(*at - 1) {
+                Some(piece) => SlotOutput::Token((*piece).into()),
+                None => SlotOutput::Finished(String::new(), FinishReason::Stop),
+            };
+            (*slot, output)
+        });
+        Ok(outputs.collect())
+    }
+
+    fn end(&mut self, slot: Slot) {
+        self.at.remove(&slot);
+    }
+}
+
+struct NoFilter;
+
+impl DocumentFilter for NoFilter {
+    fn resolve(&self, patterns: Vec<String>) -> BoxFuture<'static, Result<Vec<DocumentId>, TurnError>> {
+        Box::pin(async move { Ok(patterns.into_iter().map(DocumentId).collect()) })
+    }
+}
+
+/// A whole tutor with fakes behind it.
+pub struct Tutor {
+    pub conversations: Addr<ConversationsActor>,
+    pub store: Arc<FakeStore>,
+    pub generator: GenerationWorker,
+    pub embedding: EmbeddingWorkers,
+}
+
+impl Tutor {
+    pub fn start(script: Script) -> Self {
+        let telemetry: Arc<dyn Telemetry> = Arc::new(Silent);
+        let budget = RestartBudget { backoff: Duration::ZERO, ..RestartBudget::default() };
+        let poison = script.poison;
+        let embedders: Factory<BoxedEmbedder> = Arc::new(move || Ok(Box::new(FakeEmbedder { poison })));
+        let (embedding, _, _) =
+            EmbeddingWorkers::start(&embedders, 2, script.queue, budget, &telemetry).unwrap().ready().unwrap();
+        let (pieces, gate, first) = (script.pieces, script.gate, Mutex::new(script.engine_fails_at_step));
+        let engines: Factory<BoxedEngine> = Arc::new(move || {
+            let fails_at = first.lock().unwrap().take();
+            let (pieces, gate) = (pieces.clone(), gate.clone());
+            Ok(Box::new(FakeEngine { pieces, gate, at: HashMap::new(), steps: 0, fails_at }))
+        });
+        let (generator, _, _) =
+            GenerationWorker::start(&engines, script.queue, budget, &telemetry).unwrap().ready().unwrap();
+        let store = Arc::new(FakeStore { score: script.score, searches: AtomicUsize::new(0) });
+        let services = TurnServices {
+            embedding: EmbeddingPoolActor::new(embedding.clone()).start(),
+            retriever: RetrieverActor::new(store.clone(), 4, 16, telemetry.clone()).start(),
+            generator: GeneratorActor::new(generator.clone()).start(),
+            telemetry,
+            settings: Arc::new(script.settings),
+            documents: Arc::new(NoFilter),
+        };
+        let admission = Admission::new(script.admission);
+        let conversations = ConversationsActor::new(services, admission, 4, Duration::from_secs(3600)).start();
+        Self { conversations, store, generator, embedding }
+    }
+
+    pub async fn open(&self, name: &str) -> Conversation {
+        self.conversations.send(Open(ConversationId::parse(name).unwrap())).await.unwrap().unwrap()
+    }
+}
+
+impl Drop for Tutor {
+    fn drop(&mut self) {
+        self.generator.close();
+        self.embedding.close();
+    }
+}
+
+pub fn question(turn: &str, message: &str) -> TurnRequest {
+    TurnRequest {
+        turn_id: TurnId::parse(turn).unwrap(),
+        message: message.into(),
+        options: AnswerOptions::default(),
+        abandon_after: Duration::from_secs(30),
+    }
+}
+
+/// All events of a turn up to its end.
+pub async fn until_end(cursor: &mut Cursor) -> Vec<NumberedEvent> {
+    let mut events = Vec::new();
+    loop {
+        let event = cursor.next().await.unwrap();
+        let ended = event.event.is_terminal();
+        events.push(event);
+        if ended {
+            return events;
+        }
+    }
+}
+
+pub fn completion(events: &[NumberedEvent]) -> &Completion {
+    match &events.last().unwrap().event {
+        TurnEvent::Completed(done) => done,
+        other => panic!("the turn ended with {other:?}"),
+    }
+}
+
+pub fn failure(events: &[NumberedEvent]) -> &TurnError {
+    match &events.last().unwrap().event {
+        TurnEvent::Failed(error) => error,
+        other => panic!("the turn ended with {other:?}"),
+    }
+}
