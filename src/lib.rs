@@ -1,1 +1,23 @@
+//! The program `mentor`: command line, configuration, ingest, the doors, and the wiring of engines and actors.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`cli`], [`config`] | what the user says |
+//! | [`commands`] | one function a command |
+//! | [`engines`] | from the configuration to engines and actors |
+//! | [`ingest`] | from a folder to the store |
+//! | [`eval`] | how good retrieval is |
+//! | [`http`] | REST, WebSocket, metrics, the page |
+//! | [`models`] | fetching and checking model files |
+//! | [`metrics`] | what Prometheus sees |
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod documents;
+pub mod engines;
+pub mod eval;
+pub mod http;
+pub mod ingest;
+pub mod metrics;
 pub mod models;

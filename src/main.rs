@@ -1,1 +1,68 @@
-fn main(){}
+//! The program: reads the command line, loads the configuration, runs the command, and turns its outcome into an exit code.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Parser as _;
+use mentor::cli::{Cli, Command};
+use mentor::commands;
+use mentor::config::Config;
+use tracing_subscriber::EnvFilter;
+
+/// A wrong command line, configuration or environment; also what clap exits with.
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The extractor's process gets no configuration, no log and no environment: it only reads one file.
+    if matches!(cli.command, Command::ExtractPdf) {
+        return commands::extract_pdf();
+    }
+    match run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("mentor: {}", one_line(&error));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<u8> {
+    let missing = mentor_engines::llama::missing_cpu_features();
+    if !missing.is_empty() {
+        bail!("this processor lacks {}, which this build needs: see the README on building for older processors", missing.join(", "));
+    }
+    let config = Config::load(cli.config.as_deref(), cli.values)?;
+    start_log(&config.log)?;
+    match cli.command {
+        Command::Serve => commands::serve(&config),
+        Command::Ingest(arguments) => commands::ingest(&config, &arguments),
+        Command::Ask(arguments) => commands::ask(&config, arguments),
+        Command::Search(arguments) => commands::search(&config, &arguments),
+        Command::Eval(arguments) => commands::eval(&config, &arguments),
+        Command::Stats(arguments) => commands::stats(&config, arguments.json),
+        Command::Models(arguments) => commands::models(&config, arguments),
+        Command::Config => commands::config(&config),
+        Command::ExtractPdf => Ok(FAILED), // handled in main, before the configuration
+    }
+}
+
+/// Logs go to standard error; standard output is for results.
+fn start_log(filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("log = {filter:?}: {error}"))?;
+    let terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
+    Ok(())
+}
+
+/// An error and its causes in one line.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain().map(|cause| cause.to_string().replace('\n', " ")) {
+        if parts.last() != Some(&cause) {
+            parts.push(cause);
+        }
+    }
+    parts.join(": ")
+}

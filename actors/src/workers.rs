@@ -64,15 +64,19 @@ impl WorkerHealth {
         Self { name, wanted, alive, given_up, restarts: AtomicU64::new(0), last_failure: Mutex::new(None) }
     }
 
-    /// `None` when every thread has its engine; else what is wrong, for people.
+    /// `None` when every thread has its engine; else what is wrong, for anybody. The reason is in [`Self::last_failure`]
+    /// and in the log: it may name files.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         let alive = self.alive.load(Ordering::Acquire);
-        if alive >= self.wanted {
-            return None;
-        }
-        let reason = self.failure().clone().unwrap_or_else(|| "starting".into());
-        Some(format!("{alive} of {} {} workers are up ({reason})", self.wanted, self.name))
+        let state = if self.is_down() { "restarts used up" } else { "starting" };
+        (alive < self.wanted).then(|| format!("{alive} of {} {} workers are up ({state})", self.wanted, self.name))
+    }
+
+    /// Why a worker was lost most recently, for operators.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<String> {
+        self.failure().clone()
     }
 
     /// Whether no thread is left that could ever do a job.
@@ -301,7 +305,7 @@ mod tests {
         let health = pool.health();
         pool.join();
         assert_eq!(health.restarts(), 3);
-        assert!(health.problem().unwrap().contains("hopeless"));
-        assert!(health.is_down());
+        assert!(health.problem().unwrap().contains("restarts used up"));
+        assert_eq!(health.last_failure().as_deref(), Some("hopeless"));
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Nothing here knows a socket, a model or a serialisation format.
 
+mod device;
 mod document;
 mod error;
 mod ids;
 mod passage;
 mod turn;
 
+pub use device::Device;
 pub use document::{
     Chunk, CorpusStats, DocumentContent, DocumentKind, DocumentRecord, EmbeddedChunk, PageText,
 };

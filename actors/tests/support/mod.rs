@@ -1,4 +1,5 @@
-//! Fakes behind the ports: a whole tutor without a model, in milliseconds.
+//! Fakes behind the ports: a whole tutor without a model, in milliseconds. Also used by the program's socket tests.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -208,6 +209,7 @@ impl DocumentFilter for NoFilter {
 /// A whole tutor with fakes behind it.
 pub struct Tutor {
     pub conversations: Addr<ConversationsActor>,
+    pub services: TurnServices,
     pub store: Arc<FakeStore>,
     pub generator: GenerationWorker,
     pub embedding: EmbeddingWorkers,
@@ -239,8 +241,8 @@ impl Tutor {
             documents: Arc::new(NoFilter),
         };
         let admission = Admission::new(script.admission);
-        let conversations = ConversationsActor::new(services, admission, 4, Duration::from_secs(3600)).start();
-        Self { conversations, store, generator, embedding }
+        let conversations = ConversationsActor::new(services.clone(), admission, 4, Duration::from_secs(3600)).start();
+        Self { conversations, services, store, generator, embedding }
     }
 
     pub async fn open(&self, name: &str) -> Conversation {

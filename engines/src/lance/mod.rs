@@ -1,1 +1,56 @@
-//! (to come)
+//! The corpus on disk: one Lance dataset, written by [`LanceCorpus`], searched by [`LanceRetriever`].
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `identity` | what the store knows of the embedder its vectors came from |
+//! | `schema`, `record`, `encode`, `decode` | the columns; documents and chunks as arrow rows, and back |
+//! | `store` | where the dataset is; opening, creating, forgetting a torn version |
+//! | `commit` | a document's replacement as one Lance transaction |
+//! | `upkeep` | compaction, removal of old versions, flushing to the disk |
+//! | `lock`, `writer` | one writer at a time; the port `Corpus` |
+//! | `segment`, `top_k`, `disk`, `view` | a version of the dataset, searched in memory or on disk |
+//! | `reader` | the port `Retriever`: serves one view, loads the next behind it |
+//! | `error`, `runtime` | one line for people out of any failure; the threads Lance runs on |
+//!
+//! # What is stored
+//! `corpus.lance` in the data folder. A document is one *record row* (its hash, kind, pages, failures, as JSON in
+//! `record`) and a row for each chunk (place, text, vector). The store's [`StoreIdentity`] is in the schema's metadata.
+//!
+//! # Why a document is never half there
+//! A document's record and chunks are in the same dataset, so replacing it is ONE Lance commit that adds the new rows and
+//! deletes the old. A process killed before the commit leaves files that no version refers to (the next
+//! `finish` removes them); after it, the whole new document. There is nothing to repair at open.
+//!
+//! # Why it survives power loss
+//! Lance makes a version visible by renaming its manifest, and flushes nothing. `put` flushes the file system between
+//! writing the rows and renaming, so whatever version is found after a power cut has all its rows. The newest manifest
+//! itself may be found empty (renamed, not yet written): the writer forgets such a version at open, it was never
+//! acknowledged. `finish` flushes the last one, and flushes again before it removes what older versions need.
+//!
+//! # Searching
+//! Every search scans all vectors (the index is `flat`): exact, and fast enough to about 100,000 chunks. The current
+//! version is held in memory, about `4 × dimension + 700` bytes a chunk, and searched without touching the disk, so
+//! an ingest that rewrites or removes files never disturbs a search. A store with more rows than
+//! [`ReaderOptions::max_resident_rows`] is searched on disk by Lance itself, with its session's bounded caches.
+
+mod commit;
+mod decode;
+mod disk;
+mod encode;
+mod error;
+mod identity;
+mod lock;
+mod reader;
+mod record;
+mod runtime;
+mod schema;
+mod segment;
+mod store;
+mod top_k;
+mod upkeep;
+mod view;
+mod writer;
+
+pub use identity::StoreIdentity;
+pub use reader::{LanceRetriever, MAX_TOP_K, ReaderOptions};
+pub use writer::LanceCorpus;

@@ -1,1 +1,32 @@
-//! (to come)
+//! The embedder: a sentence-transformers model in ONNX format, run by ONNX Runtime.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `config` | what the caller chooses, and what the store and the statistics learn about the result |
+//! | `folder` | what the model's own files say: where they are, how to pool, how long a text may be |
+//! | `tokens` | text to token ids, and the counter the chunker uses |
+//! | `batch` | which texts go through the model together; pure |
+//! | `pooling` | token vectors to one unit vector; pure |
+//! | `runtime` | the shared library, loaded once per process |
+//! | `session` | opening the graph on a device |
+//! | `graph` | which inputs and outputs it has; pure |
+//! | `model` | running it |
+//! | `embedder` | all of it behind the port |
+//!
+//! One [`OnnxEmbedder`] belongs to one thread. Several workers load several of them; the library is shared.
+
+mod batch;
+mod config;
+mod embedder;
+mod folder;
+mod graph;
+mod model;
+mod pooling;
+mod runtime;
+mod session;
+mod tokens;
+
+pub use config::{Device, EmbedderConfig, EmbedderInfo, ExecutionProvider, SessionTuning};
+pub use embedder::OnnxEmbedder;
+pub use pooling::Pooling;
+pub use tokens::OnnxTokenCounter;

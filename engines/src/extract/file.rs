@@ -1,0 +1,117 @@
+//! Which extractor a file gets, and which files get none.
+
+use std::fs;
+use std::path::Path;
+
+use mentor_actors::domain::{DocumentContent, DocumentKind, EngineError, PageText};
+use mentor_actors::ports::Extractor;
+
+use super::{html, markdown, plain};
+
+/// Extracts files of every kind there is an extractor for, by their extension.
+pub struct FileExtractor {
+    max_bytes: u64,
+    pdf: Option<Box<dyn Extractor>>,
+}
+
+impl FileExtractor {
+    /// Reads text, Markdown and HTML files of at most `max_bytes`.
+    #[must_use]
+    pub fn new(max_bytes: u64) -> Self {
+        Self { max_bytes, pdf: None }
+    }
+
+    /// Also reads PDF files, through `pdf`.
+    #[must_use]
+    pub fn with_pdf(mut self, pdf: impl Extractor + 'static) -> Self {
+        self.pdf = Some(Box::new(pdf));
+        self
+    }
+
+    fn check(&self, file: &Path) -> Result<DocumentKind, EngineError> {
+        let metadata = fs::metadata(file).map_err(|error| unreadable(&error))?;
+        if !metadata.is_file() {
+            return Err(failed(if metadata.is_dir() { "a folder, not a file" } else { "not a regular file" }));
+        }
+        let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let kind = DocumentKind::from_extension(extension)
+            .ok_or_else(|| failed(format!("files of type '{extension}' cannot be read")))?;
+        match metadata.len() {
+            0 => Err(failed("the file is empty")),
+            bytes if bytes > self.max_bytes => Err(too_large(bytes, self.max_bytes)),
+            _ => Ok(kind),
+        }
+    }
+}
+
+impl Extractor for FileExtractor {
+    fn extract(&self, file: &Path) -> Result<DocumentContent, EngineError> {
+        let text_extractor = match self.check(file)? {
+            DocumentKind::Pdf => {
+                let pdf = self.pdf.as_ref().ok_or_else(|| failed("this program was built without a PDF reader"))?;
+                return pdf.extract(file);
+            }
+            DocumentKind::Markdown => markdown::extract,
+            DocumentKind::Html => html::extract,
+            DocumentKind::PlainText => plain::extract,
+        };
+        text_extractor(&fs::read(file).map_err(|error| unreadable(&error))?)
+    }
+}
+
+/// A document that is one text.
+pub(super) fn without_pages(kind: DocumentKind, text: String) -> DocumentContent {
+    DocumentContent { kind, pages: vec![PageText { page: None, text: Ok(text) }] }
+}
+
+fn too_large(bytes: u64, max_bytes: u64) -> EngineError {
+    const MEBIBYTE: u64 = 1 << 20;
+    let (has, may_have) = (bytes.div_ceil(MEBIBYTE), max_bytes / MEBIBYTE);
+    EngineError::TooLarge(format!("the file has {has} MiB, more than the {may_have} MiB that are allowed"))
+}
+
+fn unreadable(error: &std::io::Error) -> EngineError {
+    failed(format!("cannot be read: {}", error.kind()))
+}
+
+fn failed(reason: impl Into<String>) -> EngineError {
+    EngineError::Failed(reason.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(name: &str, bytes: &[u8]) -> String {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let file = folder.path().join(name);
+        fs::write(&file, bytes).expect("the folder is ours");
+        FileExtractor::new(3 << 20).extract(&file).expect_err("the file must be refused").to_string()
+    }
+
+    #[test]
+    fn each_kind_of_unusable_file_is_refused_with_its_reason() {
+        assert_eq!(refusal("a.txt", b""), "the file is empty");
+        assert_eq!(refusal("a.docx", b"x"), "files of type 'docx' cannot be read");
+        assert_eq!(refusal("a.txt", &vec![b'x'; (3 << 20) + 1]), "the file has 4 MiB, more than the 3 MiB that are allowed");
+        assert_eq!(refusal("a.pdf", b"x"), "this program was built without a PDF reader");
+    }
+
+    #[test]
+    fn folders_and_missing_files_are_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let refusal = |path: &Path| FileExtractor::new(1).extract(path).expect_err("refused").to_string();
+        assert_eq!(refusal(folder.path()), "a folder, not a file");
+        assert_eq!(refusal(&folder.path().join("none.txt")), "cannot be read: entity not found");
+    }
+
+    #[test]
+    fn a_markdown_file_keeps_its_text() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let file = folder.path().join("a.MD");
+        fs::write(&file, "# Title\r\n\r\n* item\r\n").expect("the folder is ours");
+        let content = FileExtractor::new(1 << 20).extract(&file).expect("a good file");
+        assert_eq!(content.kind, DocumentKind::Markdown);
+        assert_eq!(content.pages, [PageText { page: None, text: Ok("# Title\r\n\r\n* item\r\n".into()) }]);
+    }
+}

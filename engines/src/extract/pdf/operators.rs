@@ -1,0 +1,161 @@
+//! A page reduced to the operators that place text.
+//!
+//! pdf-extract 0.12 panics on much that has nothing to do with text (a curve without a start, an unknown colour
+//! space), reads images as if they were text, places forms wrongly and does not know the operators `'` and `"`. So it
+//! only ever sees what this module writes: text operators with checked operands, forms unfolded in place.
+
+use pdf_extract::content::{Content, Operation};
+use pdf_extract::{Dictionary, Document, Object};
+
+use super::fonts::entry;
+
+/// Forms within forms; also what ends a form that draws itself.
+const MAX_FORM_DEPTH: usize = 12;
+/// Operators of one page, forms unfolded. A dense page of a book has about 10,000.
+const MAX_OPERATIONS: usize = 2_000_000;
+
+/// Where fonts are put so that pdf-extract finds them; returns the name they have there.
+pub(super) trait FontShelf {
+    /// Takes a font as the resources name it: a reference or a dictionary.
+    fn place(&mut self, document: &Document, font: &Object) -> Vec<u8>;
+}
+
+/// What is left of a page.
+#[derive(Debug, Default)]
+pub(super) struct Reduced {
+    /// Text operators in order.
+    pub operations: Vec<Operation>,
+    /// Whether the page shows any string.
+    pub shows_text: bool,
+    /// Whether the page draws any image.
+    pub draws_image: bool,
+}
+
+/// Reduces one page's content.
+pub(super) fn reduce(document: &Document, content: &[u8], resources: &Dictionary, shelf: &mut dyn FontShelf) -> Reduced {
+    let mut reducer = Reducer { document, shelf, page: Reduced::default() };
+    reducer.stream(content, resources, 0);
+    reducer.page
+}
+
+struct Reducer<'d, 's> {
+    document: &'d Document,
+    shelf: &'s mut dyn FontShelf,
+    page: Reduced,
+}
+
+impl Reducer<'_, '_> {
+    fn stream(&mut self, content: &[u8], resources: &Dictionary, depth: usize) {
+        let Ok(content) = Content::decode(content) else { return };
+        let mut saved = 0_usize;
+        for operation in &content.operations {
+            if self.page.operations.len() >= MAX_OPERATIONS {
+                break;
+            }
+            match operation.operator.as_str() {
+                "q" => saved += 1,
+                "Q" if saved == 0 => continue,
+                "Q" => saved -= 1,
+                _ => {}
+            }
+            self.operation(operation, resources, depth);
+        }
+        for _ in 0..saved {
+            self.push("Q", Vec::new());
+        }
+    }
+
+    fn operation(&mut self, operation: &Operation, resources: &Dictionary, depth: usize) {
+        let operands = operation.operands.as_slice();
+        match operation.operator.as_str() {
+            operator @ ("q" | "Q" | "BT" | "ET" | "T*") => self.push(operator, Vec::new()),
+            operator @ ("cm" | "Tm") => self.push_numbers(operator, operands, 6),
+            operator @ ("Td" | "TD") => self.push_numbers(operator, operands, 2),
+            operator @ ("Tc" | "Tw" | "Tz" | "TL" | "Ts") => self.push_numbers(operator, operands, 1),
+            "Tf" => self.font(operands, resources),
+            "Tj" => self.show(operands.last()),
+            "'" => self.next_line_and_show(operands.last()),
+            "\"" => {
+                if let [word, character, text] = operands {
+                    self.push_numbers("Tw", std::slice::from_ref(word), 1);
+                    self.push_numbers("Tc", std::slice::from_ref(character), 1);
+                    self.next_line_and_show(Some(text));
+                }
+            }
+            "TJ" => self.show_spaced(operands.last()),
+            "Do" => self.external(operands, resources, depth),
+            "BI" => self.page.draws_image = true,
+            _ => {}
+        }
+    }
+
+    fn push(&mut self, operator: &str, operands: Vec<Object>) {
+        self.page.operations.push(Operation::new(operator, operands));
+    }
+
+    fn push_numbers(&mut self, operator: &str, operands: &[Object], count: usize) {
+        if operands.len() == count && operands.iter().all(is_number) {
+            self.push(operator, operands.to_vec());
+        }
+    }
+
+    fn font(&mut self, operands: &[Object], resources: &Dictionary) {
+        let [Object::Name(name), size] = operands else { return };
+        let fonts = entry(self.document, resources, b"Font").and_then(|fonts| fonts.as_dict().ok());
+        let Some(font) = fonts.and_then(|fonts| fonts.get(name).ok()) else { return };
+        if is_number(size) {
+            let placed = self.shelf.place(self.document, font);
+            self.push("Tf", vec![Object::Name(placed), size.clone()]);
+        }
+    }
+
+    fn next_line_and_show(&mut self, text: Option<&Object>) {
+        self.push("T*", Vec::new());
+        self.show(text);
+    }
+
+    fn show(&mut self, text: Option<&Object>) {
+        if let Some(text @ Object::String(..)) = text {
+            self.page.shows_text = true;
+            self.push("Tj", vec![text.clone()]);
+        }
+    }
+
+    fn show_spaced(&mut self, items: Option<&Object>) {
+        let Some(Object::Array(items)) = items else { return };
+        let is_text = |item: &&Object| matches!(item, Object::String(..));
+        let clean: Vec<_> = items.iter().filter(|item| is_text(item) || is_number(item)).cloned().collect();
+        self.page.shows_text |= clean.iter().any(|item| is_text(&item));
+        self.push("TJ", vec![Object::Array(clean)]);
+    }
+
+    fn external(&mut self, operands: &[Object], resources: &Dictionary, depth: usize) {
+        let Some(Object::Name(name)) = operands.first() else { return };
+        let externals = entry(self.document, resources, b"XObject").and_then(|externals| externals.as_dict().ok());
+        let external = externals.and_then(|externals| entry(self.document, externals, name));
+        let Some(Object::Stream(stream)) = external else { return };
+        if stream.dict.get(b"Subtype").and_then(Object::as_name).ok() != Some(b"Form") {
+            self.page.draws_image = true;
+            return;
+        }
+        if depth >= MAX_FORM_DEPTH {
+            return;
+        }
+        let Ok(content) = stream.get_plain_content() else { return };
+        let own = entry(self.document, &stream.dict, b"Resources").and_then(|own| own.as_dict().ok());
+        self.push("q", Vec::new());
+        if let Some(matrix) = entry(self.document, &stream.dict, b"Matrix").and_then(|matrix| matrix.as_array().ok()) {
+            self.push_numbers("cm", matrix, 6);
+        }
+        self.stream(&content, own.unwrap_or(resources), depth + 1);
+        self.push("Q", Vec::new());
+    }
+}
+
+fn is_number(object: &Object) -> bool {
+    match object {
+        Object::Integer(_) => true,
+        Object::Real(value) => value.is_finite(),
+        _ => false,
+    }
+}

@@ -1,0 +1,191 @@
+//! What is known of a file while children work on it, and what to do when one ends. No process, no clock.
+
+use super::protocol::Line;
+
+/// Limits that concern the outcome rather than the child.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Most pages a file may have.
+    pub max_pages: u32,
+    /// Children that may die on one file before the rest of its pages is given up.
+    pub max_crashes: u32,
+}
+
+/// How a child's work ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// It closed its output and left without complaint.
+    Left,
+    /// It was ended by a signal, or left with an error.
+    Died(&'static str),
+    /// It made no progress on a page for the time a page may take.
+    Stalled,
+    /// The time for the whole file is over.
+    OutOfTime,
+    /// It wrote more than a book can hold.
+    TooMuchOutput,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Start a child from this page on.
+    Continue { first_page: u32 },
+    /// Everything that can be known is known.
+    Done,
+    /// The file as a whole is unreadable.
+    Refuse(String),
+}
+
+/// The pages so far.
+#[derive(Debug)]
+pub(super) struct Progress {
+    bounds: Bounds,
+    total: Option<u32>,
+    pages: Vec<Result<String, String>>,
+    refusal: Option<String>,
+    crashes: u32,
+}
+
+impl Progress {
+    pub fn new(bounds: Bounds) -> Self {
+        Self { bounds, total: None, pages: Vec::new(), refusal: None, crashes: 0 }
+    }
+
+    /// 1-based number of the page that is being read, or would be next.
+    pub fn next_page(&self) -> u32 {
+        u32::try_from(self.pages.len()).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.refusal.is_some() || self.total.is_some_and(|total| self.next_page() > total)
+    }
+
+    /// Takes in a line; `false` when it is none that can come here, after which the child is not to be trusted.
+    pub fn take(&mut self, line: Line) -> bool {
+        match line {
+            Line::Pages { pages } => self.learn_total(pages),
+            Line::Text { page, text } if self.expects(page) => self.pages.push(Ok(text)),
+            Line::PageError { page, error } if self.expects(page) => self.pages.push(Err(error)),
+            Line::FileError { error } => self.refusal = Some(error),
+            _ => return false,
+        }
+        true
+    }
+
+    fn learn_total(&mut self, pages: u32) {
+        let Bounds { max_pages, .. } = self.bounds;
+        if pages > max_pages {
+            self.refusal = Some(format!("the file has {pages} pages, more than the {max_pages} that are allowed"));
+        }
+        // A second child that counts differently changes nothing.
+        self.total.get_or_insert(pages);
+    }
+
+    fn expects(&self, page: u32) -> bool {
+        page == self.next_page() && self.total.is_some_and(|total| page <= total)
+    }
+
+    /// Decides what follows when a child has ended.
+    pub fn after(&mut self, end: &End) -> Next {
+        if let Some(reason) = self.refusal.take() {
+            return Next::Refuse(reason);
+        }
+        let Some(total) = self.total else {
+            return Next::Refuse(unreadable(end).to_owned());
+        };
+        if self.is_complete() {
+            return Next::Done;
+        }
+        self.crashes += 1;
+        self.pages.push(Err(page_reason(end).to_owned()));
+        let hopeless = self.crashes >= self.bounds.max_crashes || matches!(end, End::OutOfTime | End::TooMuchOutput);
+        if hopeless {
+            let reason = if self.crashes >= self.bounds.max_crashes {
+                "not read, because too many pages before it failed"
+            } else {
+                page_reason(end)
+            };
+            self.pages.resize(total as usize, Err(reason.to_owned()));
+        }
+        if self.is_complete() { Next::Done } else { Next::Continue { first_page: self.next_page() } }
+    }
+
+    pub fn into_pages(self) -> Vec<Result<String, String>> {
+        self.pages
+    }
+}
+
+fn unreadable(end: &End) -> &'static str {
+    match end {
+        End::Left => "the PDF reader could not be started",
+        End::Died(how) => how,
+        End::Stalled | End::OutOfTime => "opening the file took too long (damaged, or made to do so)",
+        End::TooMuchOutput => "the file holds more text than a book can",
+    }
+}
+
+fn page_reason(end: &End) -> &'static str {
+    match end {
+        End::Left => "the PDF reader stopped before this page",
+        End::Died(how) => how,
+        End::Stalled => "reading the page took too long",
+        End::OutOfTime => "the time for the whole file was over before this page",
+        End::TooMuchOutput => "the file holds more text than a book can",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress() -> Progress {
+        Progress::new(Bounds { max_pages: 10, max_crashes: 2 })
+    }
+
+    fn text(page: u32) -> Line {
+        Line::Text { page, text: format!("page {page}") }
+    }
+
+    #[test]
+    fn a_page_that_kills_the_child_fails_alone() {
+        let mut progress = progress();
+        assert!(progress.take(Line::Pages { pages: 3 }) && progress.take(text(1)));
+        assert_eq!(progress.after(&End::Died("crashed")), Next::Continue { first_page: 3 });
+        assert!(progress.take(Line::Pages { pages: 3 }) && progress.take(text(3)));
+        assert_eq!(progress.after(&End::Left), Next::Done);
+        let pages = progress.into_pages();
+        assert_eq!(pages, [Ok("page 1".into()), Err("crashed".into()), Ok("page 3".into())]);
+    }
+
+    #[test]
+    fn too_many_crashes_end_the_work_and_every_page_has_a_reason() {
+        let mut progress = progress();
+        assert!(progress.take(Line::Pages { pages: 9 }));
+        assert_eq!(progress.after(&End::Stalled), Next::Continue { first_page: 2 });
+        assert_eq!(progress.after(&End::Stalled), Next::Done);
+        assert_eq!(progress.into_pages().len(), 9);
+    }
+
+    #[test]
+    fn a_child_that_dies_before_the_first_line_refuses_the_file() {
+        assert_eq!(progress().after(&End::Died("crashed")), Next::Refuse("crashed".into()));
+    }
+
+    #[test]
+    fn lines_out_of_order_are_not_believed() {
+        let mut progress = progress();
+        assert!(!progress.take(text(1)));
+        assert!(progress.take(Line::Pages { pages: 2 }));
+        assert!(!progress.take(text(2)));
+        assert!(progress.take(text(1)) && progress.take(text(2)) && !progress.take(text(3)));
+    }
+
+    #[test]
+    fn a_file_with_more_pages_than_allowed_is_refused_with_both_numbers() {
+        let mut progress = progress();
+        assert!(progress.take(Line::Pages { pages: 11 }));
+        let Next::Refuse(reason) = progress.after(&End::Left) else { panic!("must be refused") };
+        assert!(reason.contains("11") && reason.contains("10"));
+    }
+}

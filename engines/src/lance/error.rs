@@ -1,0 +1,63 @@
+//! Failures of the store as one line for people.
+
+use std::path::Path;
+
+use mentor_actors::domain::EngineError;
+use thiserror::Error;
+
+/// Why the store could not do something.
+#[derive(Debug, Error)]
+pub(super) enum StoreError {
+    /// Lance refused or failed.
+    #[error("{}", one_line(&.0.to_string()))]
+    Lance(#[from] lance::Error),
+    /// The operating system refused.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// What was read is not what this program writes.
+    #[error("{0}")]
+    Damaged(String),
+    /// The task that did the work panicked; Lance does so on some damaged files.
+    #[error("a file of it is damaged")]
+    Panicked,
+}
+
+impl StoreError {
+    /// The error of a store that cannot be opened.
+    pub(super) fn into_load(self, data_dir: &Path) -> EngineError {
+        EngineError::Load(format!(
+            "the store in {} cannot be read: {self}; restore a backup, or rebuild it with `mentor ingest --overwrite`",
+            data_dir.display()
+        ))
+    }
+
+    /// The error of one piece of work on an open store.
+    pub(super) fn into_failed(self, what: &str) -> EngineError {
+        EngineError::Failed(format!("the store could not {what}: {self}"))
+    }
+}
+
+impl From<arrow_schema::ArrowError> for StoreError {
+    fn from(error: arrow_schema::ArrowError) -> Self {
+        Self::Damaged(one_line(&error.to_string()))
+    }
+}
+
+/// `message` without line breaks and without the places in source files that Lance adds (`, path/file.rs:12:34`).
+fn one_line(message: &str) -> String {
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let parts: Vec<_> = line.split(", ").filter(|part| !part.contains(".rs:")).collect();
+    if parts.is_empty() { line } else { parts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_source_files_and_line_breaks_are_left_out() {
+        let raw = "LanceError(IO): no such file, crates/io/src/local.rs:12:34, code 2,\nlocation: src/x.rs:1:2";
+        assert_eq!(one_line(raw), "LanceError(IO): no such file, code 2");
+        assert_eq!(one_line("gone at src/a.rs:1:2"), "gone at src/a.rs:1:2");
+    }
+}

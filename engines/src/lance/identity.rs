@@ -1,0 +1,119 @@
+//! What the store knows of the embedder whose vectors it holds.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use mentor_actors::domain::EngineError;
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+
+/// Version of the columns and their meaning; a store of another format is refused.
+const FORMAT: &str = "1";
+const FORMAT_KEY: &str = "mentor.format";
+const IDENTITY_KEY: &str = "mentor.identity";
+
+/// Everything that decides whether two vectors, or two chunks, can stand in one store.
+/// It is written into the dataset when that is created, so a copied folder keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreIdentity {
+    /// The embedder's model.
+    pub embedder: String,
+    /// Length of its vectors.
+    pub dimension: usize,
+    /// How it makes one vector of many, for example `mean`.
+    pub pooling: String,
+    /// Longest chunk it reads, in its own tokens.
+    pub max_tokens: usize,
+    /// Version of the chunker's rules.
+    pub chunker_version: u32,
+}
+
+impl StoreIdentity {
+    pub(super) fn to_metadata(&self) -> HashMap<String, String> {
+        let identity = serde_json::to_string(self).expect("strings and numbers always serialise");
+        HashMap::from([(FORMAT_KEY.into(), FORMAT.into()), (IDENTITY_KEY.into(), identity)])
+    }
+
+    pub(super) fn from_metadata(metadata: &HashMap<String, String>) -> Result<Self, StoreError> {
+        match metadata.get(FORMAT_KEY).map(String::as_str) {
+            Some(FORMAT) => {}
+            Some(other) => return Err(StoreError::Damaged(format!("it has format {other}, not {FORMAT}"))),
+            None => return Err(StoreError::Damaged("it was not made by this program".into())),
+        }
+        let text = metadata.get(IDENTITY_KEY).map_or("", String::as_str);
+        serde_json::from_str(text).map_err(|error| StoreError::Damaged(format!("its identity is unreadable: {error}")))
+    }
+
+    /// Refuses a store that was made with another identity than this.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] naming what differs and the command that repairs it.
+    pub(super) fn check(&self, stored: &Self, data_dir: &Path) -> Result<(), EngineError> {
+        let differing: Vec<_> =
+            stored.facets().into_iter().zip(self.facets()).filter(|(theirs, ours)| theirs != ours).collect();
+        if differing.is_empty() {
+            return Ok(());
+        }
+        let (theirs, ours): (Vec<_>, Vec<_>) = differing.into_iter().unzip();
+        Err(EngineError::Load(format!(
+            "the store in {} was made with {}; this is {}: run `mentor ingest --overwrite` to rebuild it",
+            data_dir.display(),
+            theirs.join(", "),
+            ours.join(", ")
+        )))
+    }
+
+    /// Every part of the identity, in words.
+    fn facets(&self) -> [String; 4] {
+        [
+            format!("embedder {} ({} dimensions)", self.embedder, self.dimension),
+            format!("{} pooling", self.pooling),
+            format!("chunks of at most {} tokens", self.max_tokens),
+            format!("chunker version {}", self.chunker_version),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> StoreIdentity {
+        StoreIdentity {
+            embedder: "all-MiniLM-L6-v2".into(),
+            dimension: 384,
+            pooling: "mean".into(),
+            max_tokens: 256,
+            chunker_version: 1,
+        }
+    }
+
+    #[test]
+    fn an_identity_survives_the_way_through_the_metadata() {
+        assert_eq!(StoreIdentity::from_metadata(&identity().to_metadata()).unwrap(), identity());
+    }
+
+    #[test]
+    fn a_difference_is_named_with_the_command_that_repairs_it() {
+        let other = StoreIdentity { embedder: "bge-base".into(), dimension: 768, ..identity() };
+        let error = other.check(&identity(), Path::new("vector_data")).unwrap_err();
+        assert_eq!(
+            error,
+            EngineError::Load(
+                "the store in vector_data was made with embedder all-MiniLM-L6-v2 (384 dimensions); this is embedder \
+                 bge-base (768 dimensions): run `mentor ingest --overwrite` to rebuild it"
+                    .into()
+            )
+        );
+        assert!(identity().check(&identity(), Path::new("vector_data")).is_ok());
+    }
+
+    #[test]
+    fn a_store_of_another_format_or_maker_is_refused() {
+        let mut metadata = identity().to_metadata();
+        metadata.insert(FORMAT_KEY.into(), "9".into());
+        assert!(StoreIdentity::from_metadata(&metadata).unwrap_err().to_string().contains("format 9"));
+        assert!(StoreIdentity::from_metadata(&HashMap::new()).is_err());
+    }
+}

@@ -1,0 +1,50 @@
+//! One writer at a time, across processes.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use mentor_actors::domain::EngineError;
+
+/// The right to write to the store. The operating system takes it back when its process ends, however it ends.
+#[derive(Debug)]
+pub(super) struct WriterLock {
+    /// Holds the lock while it is open; the file itself stays, with the last writer's process id.
+    _file: File,
+}
+
+impl WriterLock {
+    /// Takes the lock, or says at once who has it.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when another writer has it, or the file cannot be opened.
+    pub(super) fn acquire(data_dir: &Path) -> Result<Self, EngineError> {
+        let path = data_dir.join("writer.lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|error| EngineError::Failed(format!("{} cannot be opened: {error}", path.display())))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(held_by(&mut file)),
+            Err(TryLockError::Error(error)) => {
+                return Err(EngineError::Failed(format!("{} cannot be locked: {error}", path.display())));
+            }
+        }
+        // The id is for the message above alone: a failure to write it must not stop an ingest.
+        let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+        Ok(Self { _file: file })
+    }
+}
+
+fn held_by(file: &mut File) -> EngineError {
+    let mut text = String::new();
+    let holder = match file.read_to_string(&mut text).map(|_| text.trim().parse::<u32>()) {
+        Ok(Ok(id)) => format!("process {id}"),
+        _ => "an unknown process".into(),
+    };
+    EngineError::Failed(format!("another ingest is writing to the store ({holder}); wait for it to end"))
+}

@@ -1,0 +1,47 @@
+//! A document's record as JSON, in the column `record`.
+
+use mentor_actors::domain::{DocumentHash, DocumentId, DocumentKind, DocumentRecord};
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+
+/// A record without its id, which has a column of its own.
+#[derive(Serialize, Deserialize)]
+struct StoredRecord {
+    hash: String,
+    kind: String,
+    pages: u32,
+    chunks: u32,
+    failed_pages: Vec<(u32, String)>,
+}
+
+pub(super) fn to_json(record: &DocumentRecord) -> String {
+    let stored = StoredRecord {
+        hash: record.hash.to_string(),
+        kind: record.kind.media_type().into(),
+        pages: record.pages,
+        chunks: record.chunks,
+        failed_pages: record.failed_pages.clone(),
+    };
+    serde_json::to_string(&stored).expect("strings and numbers always serialise")
+}
+
+pub(super) fn from_json(id: &str, json: &str) -> Result<DocumentRecord, StoreError> {
+    let unreadable = |reason: String| StoreError::Damaged(format!("the record of {id} is unreadable: {reason}"));
+    let stored: StoredRecord = serde_json::from_str(json).map_err(|error| unreadable(error.to_string()))?;
+    Ok(DocumentRecord {
+        id: DocumentId(id.into()),
+        hash: DocumentHash::from_hex(&stored.hash).ok_or_else(|| unreadable(format!("hash {:?}", stored.hash)))?,
+        kind: parse_kind(&stored.kind)?,
+        pages: stored.pages,
+        failed_pages: stored.failed_pages,
+        chunks: stored.chunks,
+    })
+}
+
+/// # Errors
+/// [`StoreError::Damaged`] for a media type this program does not write.
+pub(super) fn parse_kind(media_type: &str) -> Result<DocumentKind, StoreError> {
+    DocumentKind::from_media_type(media_type)
+        .ok_or_else(|| StoreError::Damaged(format!("it holds a document of unknown type {media_type:?}")))
+}

@@ -1,0 +1,118 @@
+//! Compaction, removal of old versions, flushing to the disk, and what the store says of itself.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use lance::Dataset;
+use lance::dataset::cleanup::CleanupPolicyBuilder;
+use lance::dataset::optimize::{
+    CompactionOptions, CompactionPlan, IgnoreRemap, RewriteResult, commit_compaction, plan_compaction,
+};
+use mentor_actors::domain::{CorpusStats, DocumentRecord};
+
+use super::error::StoreError;
+
+/// Fragments with fewer rows are merged with their neighbours. About 150 MB with 384 dimensions: the most that one
+/// compaction holds back, and that a later one rewrites for a few new rows.
+const ROWS_PER_FRAGMENT: usize = 65_536;
+/// Rows decoded at a time while compacting.
+const COMPACTION_BATCH_ROWS: usize = 1_024;
+
+/// Rewritten fragments that no version refers to yet.
+pub(super) struct Compaction {
+    options: CompactionOptions,
+    results: Vec<RewriteResult>,
+}
+
+/// Rewrites small fragments and those with many deleted rows into large ones, one group at a time.
+/// `None` when there is nothing worth it.
+pub(super) async fn prepare_compaction(dataset: &Dataset) -> Result<Option<Compaction>, StoreError> {
+    let options = CompactionOptions {
+        target_rows_per_fragment: ROWS_PER_FRAGMENT,
+        batch_size: Some(COMPACTION_BATCH_ROWS),
+        num_threads: Some(1),
+        ..CompactionOptions::default()
+    };
+    let plan: CompactionPlan = plan_compaction(dataset, &options).await?;
+    let mut results = Vec::with_capacity(plan.num_tasks());
+    for task in plan.compaction_tasks() {
+        results.push(task.execute(dataset).await?);
+    }
+    Ok((!results.is_empty()).then_some(Compaction { options: plan.options().clone(), results }))
+}
+
+/// Makes prepared fragments the dataset's next version.
+pub(super) async fn commit_prepared(mut dataset: Dataset, compaction: Compaction) -> Result<Dataset, StoreError> {
+    // No index, so no index to remap.
+    let remap = Arc::new(IgnoreRemap::default());
+    commit_compaction(&mut dataset, compaction.results, remap, &compaction.options).await?;
+    Ok(dataset)
+}
+
+/// Removes all versions but the newest and every file that it does not refer to, those of killed writers included:
+/// only for the writer, which holds the lock.
+pub(super) async fn remove_old_versions(dataset: &Dataset) -> Result<(), StoreError> {
+    let policy = CleanupPolicyBuilder::default().delete_unverified(true).error_if_tagged_old_versions(false);
+    let policy = policy.retain_n_versions(dataset, 1).await?;
+    dataset.cleanup_with_policy(policy.build()).await?;
+    Ok(())
+}
+
+/// Flushes everything written to the file system that `folder` is on.
+pub(super) fn flush(folder: &Path) -> io::Result<()> {
+    let folder = File::open(folder)?;
+    flush_file_system(&folder)
+}
+
+#[cfg(target_os = "linux")]
+fn flush_file_system(folder: &File) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the descriptor is open for the whole call, and syncfs touches no memory of ours.
+    match unsafe { libc::syncfs(folder.as_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn flush_file_system(_folder: &File) -> io::Result<()> {
+    // SAFETY: sync takes and returns nothing.
+    unsafe { libc::sync() };
+    Ok(())
+}
+
+/// What the store says of itself.
+pub(super) fn stats(dataset: &Dataset, records: &[DocumentRecord], folder: &Path) -> io::Result<CorpusStats> {
+    Ok(CorpusStats {
+        documents: records.len() as u64,
+        pages: records.iter().map(|record| u64::from(record.pages)).sum(),
+        chunks: records.iter().map(|record| u64::from(record.chunks)).sum(),
+        dataset_version: dataset.version_id(),
+        bytes: bytes_below(folder)?,
+        fragments: dataset.count_fragments() as u64,
+        index_state: INDEX_STATE.into(),
+    })
+}
+
+/// Every search scans.
+pub(super) const INDEX_STATE: &str = "flat";
+
+/// Bytes of all files below `folder`; files that vanish meanwhile count as nothing.
+fn bytes_below(folder: &Path) -> io::Result<u64> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path())?,
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        };
+    }
+    Ok(bytes)
+}

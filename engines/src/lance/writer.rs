@@ -1,0 +1,319 @@
+//! The port [`Corpus`]: the only writer of the store.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use lance::Dataset;
+use lance::dataset::WriteMode;
+use lance::dataset::transaction::Transaction;
+use lance::session::Session;
+use mentor_actors::domain::{CorpusStats, DocumentId, DocumentRecord, EmbeddedChunk, EngineError};
+use mentor_actors::ports::Corpus;
+
+use super::error::StoreError;
+use super::identity::StoreIdentity;
+use super::lock::WriterLock;
+use super::runtime::StoreRuntime;
+use super::store::Location;
+use super::{commit, encode, schema, upkeep, view};
+
+/// A writer reads little twice: no index, and each data file's metadata once.
+const CACHE_BYTES: usize = 16 << 20;
+/// Every put adds a fragment, and a replacement looks into all of them: so many are allowed before they are merged.
+const MAX_SMALL_FRAGMENTS: usize = 128;
+
+/// The write side of the store. Holds the writer's lock from open to drop.
+pub struct LanceCorpus {
+    runtime: StoreRuntime,
+    location: Location,
+    session: Arc<Session>,
+    schema: SchemaRef,
+    dimension: usize,
+    dataset: Arc<Dataset>,
+    records: BTreeMap<DocumentId, DocumentRecord>,
+    /// Fragments after the last compaction, or at open.
+    settled_fragments: usize,
+    /// A commit failed and may have landed all the same: what the store holds must be read again.
+    unsure: bool,
+    /// Last, so that it is given back after everything else.
+    _lock: WriterLock,
+}
+
+impl LanceCorpus {
+    /// Opens the store in `data_dir`, or makes an empty one. Both are created where they are missing.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when another process writes to it; [`EngineError::Load`] when it was made with another
+    /// identity, is damaged, or the folder cannot be used.
+    pub fn open(data_dir: &Path, identity: &StoreIdentity) -> Result<Self, EngineError> {
+        Self::with(data_dir, identity, |found, location, schema, session| async move {
+            match found? {
+                Some(dataset) => Ok(dataset),
+                None => location.create(schema, WriteMode::Create, session).await,
+            }
+        })
+    }
+
+    /// Empties the store and gives it this identity, whatever it was before, damaged or not. Readers see the empty
+    /// store at once and keep what they have in memory only until then.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when another process writes to it; [`EngineError::Load`] when the folder cannot be used.
+    pub fn recreate(data_dir: &Path, identity: &StoreIdentity) -> Result<Self, EngineError> {
+        Self::with(data_dir, identity, |found, location, schema, session| async move {
+            if let Ok(Some(_)) = found {
+                return location.create(schema, WriteMode::Overwrite, session).await;
+            }
+            location.remove()?;
+            location.create(schema, WriteMode::Create, session).await
+        })
+    }
+
+    /// Takes the lock, looks for a dataset and lets `settle` decide what becomes of it.
+    fn with<F>(
+        data_dir: &Path,
+        identity: &StoreIdentity,
+        settle: impl FnOnce(Result<Option<Dataset>, StoreError>, Location, SchemaRef, Arc<Session>) -> F,
+    ) -> Result<Self, EngineError>
+    where
+        F: Future<Output = Result<Dataset, StoreError>> + Send + 'static,
+    {
+        let load_error = |error: StoreError| error.into_load(data_dir);
+        std::fs::create_dir_all(data_dir).map_err(|error| load_error(error.into()))?;
+        let lock = WriterLock::acquire(data_dir)?;
+        let location = Location::new(data_dir)?;
+        location.forget_torn_versions().map_err(|error| load_error(error.into()))?;
+
+        let runtime = StoreRuntime::start()?;
+        let session = Arc::new(Session::new(CACHE_BYTES, CACHE_BYTES, Arc::default()));
+        let schema = schema::schema(identity);
+        let found = runtime.run(find(location.clone(), Arc::clone(&session)));
+        let settled = settle(found, location.clone(), Arc::clone(&schema), Arc::clone(&session));
+        let dataset = Arc::new(runtime.run(settled).map_err(load_error)?);
+
+        let stored = StoreIdentity::from_metadata(&dataset.schema().metadata).map_err(load_error)?;
+        identity.check(&stored, data_dir)?;
+        let records = runtime.run(records_by_id(Arc::clone(&dataset))).map_err(load_error)?;
+        Ok(Self {
+            runtime,
+            location,
+            session,
+            schema,
+            dimension: identity.dimension,
+            settled_fragments: dataset.count_fragments(),
+            dataset,
+            records,
+            unsure: false,
+            _lock: lock,
+        })
+    }
+
+    /// Writes a document's rows without making them visible.
+    fn prepare_put(&self, record: &DocumentRecord, chunks: &[EmbeddedChunk]) -> Result<Transaction, EngineError> {
+        let batch = encode::encode(&self.schema, self.dimension, record, chunks)?;
+        let replaces = self.records.contains_key(&record.id).then(|| record.id.clone());
+        self.runtime
+            .run(commit::prepare_put(Arc::clone(&self.dataset), batch, replaces))
+            .map_err(|error| error.into_failed("write a document"))
+    }
+
+    /// Makes a prepared transaction visible, after everything it refers to is on the disk.
+    fn commit(&mut self, transaction: Transaction) -> Result<(), EngineError> {
+        self.advance("commit", |dataset| commit::commit(dataset, transaction))
+    }
+
+    /// Merges small fragments.
+    fn compact(&mut self) -> Result<(), EngineError> {
+        let dataset = Arc::clone(&self.dataset);
+        let prepared = self.runtime.run(async move { upkeep::prepare_compaction(&dataset).await });
+        if let Some(compaction) = prepared.map_err(|error| error.into_failed("merge its files"))? {
+            self.advance("merge its files", |dataset| upkeep::commit_prepared((*dataset).clone(), compaction))?;
+        }
+        self.settled_fragments = self.dataset.count_fragments();
+        Ok(())
+    }
+
+    /// Flushes the disk, then lets `step` make the dataset's next version.
+    fn advance<F>(&mut self, what: &str, step: impl FnOnce(Arc<Dataset>) -> F) -> Result<(), EngineError>
+    where
+        F: Future<Output = Result<Dataset, StoreError>> + Send + 'static,
+    {
+        self.flush()?;
+        match self.runtime.run(step(Arc::clone(&self.dataset))) {
+            Ok(dataset) => {
+                self.dataset = Arc::new(dataset);
+                Ok(())
+            }
+            Err(error) => {
+                self.unsure = true;
+                Err(error.into_failed(what))
+            }
+        }
+    }
+
+    fn flush(&self) -> Result<(), EngineError> {
+        upkeep::flush(self.location.folder())
+            .map_err(|error| StoreError::from(error).into_failed("be flushed to the disk"))
+    }
+
+    /// After a commit that failed: reads what is really there.
+    fn make_sure(&mut self) -> Result<(), EngineError> {
+        if !self.unsure {
+            return Ok(());
+        }
+        let reopened = self.runtime.run(reopen(self.location.clone(), Arc::clone(&self.session)));
+        let (dataset, records) = reopened.map_err(|error| error.into_failed("be read again"))?;
+        self.dataset = dataset;
+        self.records = records;
+        self.unsure = false;
+        Ok(())
+    }
+}
+
+impl Corpus for LanceCorpus {
+    fn documents(&mut self) -> Result<Vec<DocumentRecord>, EngineError> {
+        self.make_sure()?;
+        Ok(self.records.values().cloned().collect())
+    }
+
+    fn put(&mut self, record: &DocumentRecord, chunks: &[EmbeddedChunk]) -> Result<(), EngineError> {
+        self.make_sure()?;
+        let transaction = self.prepare_put(record, chunks)?;
+        self.commit(transaction)?;
+        self.records.insert(record.id.clone(), record.clone());
+        if self.dataset.count_fragments() > self.settled_fragments + MAX_SMALL_FRAGMENTS {
+            self.compact()?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &DocumentId) -> Result<(), EngineError> {
+        self.make_sure()?;
+        if !self.records.contains_key(id) {
+            return Ok(());
+        }
+        let prepared = self.runtime.run(commit::prepare_remove(Arc::clone(&self.dataset), id.clone()));
+        self.commit(prepared.map_err(|error| error.into_failed("remove a document"))?)?;
+        self.records.remove(id);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<CorpusStats, EngineError> {
+        self.make_sure()?;
+        self.compact()?;
+        // The version that stays must be on the disk before those that could replace it are gone.
+        self.flush()?;
+        let dataset = Arc::clone(&self.dataset);
+        let removed = self.runtime.run(async move { upkeep::remove_old_versions(&dataset).await });
+        removed.map_err(|error| error.into_failed("remove its old versions"))?;
+        self.flush()?;
+        let records: Vec<_> = self.records.values().cloned().collect();
+        upkeep::stats(&self.dataset, &records, self.location.folder())
+            .map_err(|error| StoreError::from(error).into_failed("be measured"))
+    }
+}
+
+async fn find(location: Location, session: Arc<Session>) -> Result<Option<Dataset>, StoreError> {
+    location.open(session).await
+}
+
+type Contents = (Arc<Dataset>, BTreeMap<DocumentId, DocumentRecord>);
+
+async fn reopen(location: Location, session: Arc<Session>) -> Result<Contents, StoreError> {
+    let dataset = location.open(session).await?.ok_or_else(|| StoreError::Damaged("it is gone".into()))?;
+    let dataset = Arc::new(dataset);
+    let records = records_by_id(Arc::clone(&dataset)).await?;
+    Ok((dataset, records))
+}
+
+async fn records_by_id(dataset: Arc<Dataset>) -> Result<BTreeMap<DocumentId, DocumentRecord>, StoreError> {
+    let records = view::read_records(&dataset).await?;
+    Ok(records.into_iter().map(|record| (record.id.clone(), record)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mentor_actors::domain::{CharSpan, Chunk, DocumentHash, DocumentKind};
+
+    fn identity() -> StoreIdentity {
+        StoreIdentity {
+            embedder: "test".into(),
+            dimension: 2,
+            pooling: "mean".into(),
+            max_tokens: 256,
+            chunker_version: 1,
+        }
+    }
+
+    fn document(hash: u8, chunks: u32) -> (DocumentRecord, Vec<EmbeddedChunk>) {
+        let record = DocumentRecord {
+            id: DocumentId("a.txt".into()),
+            hash: DocumentHash([hash; 32]),
+            kind: DocumentKind::PlainText,
+            pages: 1,
+            failed_pages: Vec::new(),
+            chunks,
+        };
+        let chunk = Chunk { page: None, section: None, span: CharSpan::default(), text: "text".into(), tokens: 1 };
+        (record, vec![(chunk, vec![1.0, 0.0]); chunks as usize])
+    }
+
+    fn live_rows(corpus: &LanceCorpus) -> usize {
+        let dataset = Arc::clone(&corpus.dataset);
+        corpus.runtime.run(async move { Ok(dataset.count_rows(None).await?) }).unwrap()
+    }
+
+    #[test]
+    fn a_writer_that_dies_between_writing_and_committing_leaves_the_former_document_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, old_chunks) = document(1, 3);
+        let (new, new_chunks) = document(2, 5);
+        let mut corpus = LanceCorpus::open(folder.path(), &identity()).unwrap();
+        corpus.put(&old, &old_chunks).unwrap();
+        let size_before = corpus.finish().unwrap().bytes;
+        corpus.prepare_put(&new, &new_chunks).unwrap();
+        drop(corpus);
+
+        let mut corpus = LanceCorpus::open(folder.path(), &identity()).unwrap();
+        assert_eq!(corpus.documents().unwrap(), vec![old]);
+        assert_eq!(live_rows(&corpus), 1 + 3);
+        assert_eq!(corpus.finish().unwrap().bytes, size_before, "files of the dead writer are left behind");
+        corpus.put(&new, &new_chunks).unwrap();
+        assert_eq!(corpus.documents().unwrap(), vec![new]);
+        assert_eq!(live_rows(&corpus), 1 + 5);
+    }
+
+    #[test]
+    fn an_empty_newest_manifest_is_forgotten_at_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let (record, chunks) = document(1, 3);
+        let mut corpus = LanceCorpus::open(folder.path(), &identity()).unwrap();
+        corpus.put(&record, &chunks).unwrap();
+        let newest = corpus.dataset.manifest_location().path.filename().unwrap().to_owned();
+        drop(corpus);
+        std::fs::write(folder.path().join("corpus.lance/_versions").join(newest), "").unwrap();
+
+        let mut corpus = LanceCorpus::open(folder.path(), &identity()).unwrap();
+        assert_eq!(corpus.documents().unwrap(), vec![], "the version before the torn one is the empty store");
+        corpus.put(&record, &chunks).unwrap();
+        assert_eq!(live_rows(&corpus), 1 + 3);
+    }
+
+    #[test]
+    fn a_commit_of_unknown_outcome_is_followed_by_a_second_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let (record, chunks) = document(1, 3);
+        let mut corpus = LanceCorpus::open(folder.path(), &identity()).unwrap();
+        let transaction = corpus.prepare_put(&record, &chunks).unwrap();
+        let dataset = Arc::clone(&corpus.dataset);
+        corpus.runtime.run(commit::commit(dataset, transaction)).unwrap();
+        corpus.unsure = true;
+
+        corpus.put(&record, &chunks).unwrap();
+        assert_eq!(live_rows(&corpus), 1 + 3, "the rows that had landed were not replaced");
+    }
+}

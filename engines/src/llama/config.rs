@@ -1,0 +1,97 @@
+//! What to load and how, and what was loaded.
+
+use std::fmt;
+use std::num::NonZero;
+use std::path::PathBuf;
+
+pub use mentor_actors::domain::Device;
+
+/// How many of the model's layers are kept on the GPU. Without a GPU it means nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GpuLayers {
+    /// All of them.
+    #[default]
+    Auto,
+    /// None: weights stay in main memory.
+    None,
+    /// This many, counted from the last.
+    Count(u32),
+}
+
+/// How to run a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LlamaConfig {
+    /// The GGUF file.
+    pub model: PathBuf,
+    /// Tokens of one conversation, prompt and answer together; cut to what the model was trained on.
+    pub context_tokens: usize,
+    /// Generations at once, 1 to 256. Memory for the context grows with them.
+    pub slots: usize,
+    /// Longest batch of one step. More is faster on long prompts; less reacts faster to a cancelled turn.
+    pub batch_tokens: usize,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Layers on the GPU.
+    pub gpu_layers: GpuLayers,
+    /// Where to compute.
+    pub device: Device,
+}
+
+impl LlamaConfig {
+    /// One slot of 2048 tokens, batches of 256, a thread for every core.
+    #[must_use]
+    pub fn new(model: impl Into<PathBuf>) -> Self {
+        Self {
+            model: model.into(),
+            context_tokens: 2048,
+            slots: 1,
+            batch_tokens: 256,
+            threads: std::thread::available_parallelism().map_or(1, NonZero::get),
+            gpu_layers: GpuLayers::default(),
+            device: Device::default(),
+        }
+    }
+}
+
+/// What was loaded. Its text form is one line for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LlamaInfo {
+    /// The model's own name, or its file's.
+    pub name: String,
+    /// How many weights it has.
+    pub parameters: u64,
+    /// What its tensors occupy.
+    pub bytes: u64,
+    /// Longest text it was trained on, in tokens.
+    pub context_tokens: usize,
+    /// Type of most of its weights, as in `Q4_1`.
+    pub quantisation: String,
+    /// What computes: `cpu`, `cuda`.
+    pub backend: String,
+}
+
+impl fmt::Display for LlamaInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (millions, mebibytes) = (self.parameters / 1_000_000, self.bytes >> 20);
+        write!(f, "{} ({millions} M parameters, {}, {mebibytes} MiB", self.name, self.quantisation)?;
+        write!(f, ", trained on {} tokens, on {})", self.context_tokens, self.backend)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loaded_model_is_described_in_one_line() {
+        let info = LlamaInfo {
+            name: "Tiny".into(),
+            parameters: 134_515_008,
+            bytes: 96 << 20,
+            context_tokens: 2048,
+            quantisation: "Q4_1".into(),
+            backend: "cpu".into(),
+        };
+        assert_eq!(info.to_string(), "Tiny (134 M parameters, Q4_1, 96 MiB, trained on 2048 tokens, on cpu)");
+    }
+}

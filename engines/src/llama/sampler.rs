@@ -1,0 +1,137 @@
+//! The port's sampling settings as a llama.cpp sampler chain.
+
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::sampling::LlamaSampler;
+use mentor_actors::ports::Sampling;
+
+/// Growth of the DRY penalty with every further token of a repeated sequence, as its author proposes.
+const DRY_BASE: f32 = 1.75;
+/// Longest repeated sequence that costs nothing, in tokens.
+const DRY_ALLOWED_TOKENS: i32 = 3;
+/// Where a repeated sequence is cut, as its author proposes.
+const DRY_BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
+
+/// Builds the sampler chains of one model.
+pub(super) struct SamplerBuilder {
+    model: &'static LlamaModel,
+    context_tokens: i32,
+    /// The last DRY sampler with its strength: making one searches the whole vocabulary, copying one does not.
+    dry: Option<(f32, LlamaSampler)>,
+}
+
+impl SamplerBuilder {
+    pub(super) fn new(model: &'static LlamaModel, context_tokens: usize) -> Self {
+        Self { model, context_tokens: i32::try_from(context_tokens).unwrap_or(i32::MAX), dry: None }
+    }
+
+    /// A chain in llama.cpp's own order: penalties, cuts, temperature, choice. It sees the answer, not the prompt: words of
+    /// a passage may and should be used.
+    pub(super) fn chain(&mut self, sampling: &Sampling) -> LlamaSampler {
+        let sampling = within_bounds(sampling, self.context_tokens);
+        let mut chain = Vec::with_capacity(7);
+        if sampling.repeat_penalty != 1.0 {
+            chain.push(self.repeat_penalty(&sampling));
+        }
+        if sampling.dry_multiplier > 0.0 {
+            chain.push(self.dry(sampling.dry_multiplier));
+        }
+        if sampling.temperature > 0.0 {
+            chain.extend(random_choice(&sampling));
+        } else {
+            chain.push(LlamaSampler::greedy());
+        }
+        LlamaSampler::chain(chain, true)
+    }
+
+    fn repeat_penalty(&self, sampling: &Sampling) -> LlamaSampler {
+        let vocabulary = self.model.n_vocab();
+        LlamaSampler::penalties(vocabulary, sampling.repeat_last_tokens, sampling.repeat_penalty, 0.0, 0.0)
+    }
+
+    fn dry(&mut self, multiplier: f32) -> LlamaSampler {
+        if let Some((_, sampler)) = self.dry.as_ref().filter(|(strength, _)| *strength == multiplier) {
+            return sampler.clone();
+        }
+        let allowed = DRY_ALLOWED_TOKENS;
+        let sampler = LlamaSampler::dry(self.model, multiplier, DRY_BASE, allowed, self.context_tokens, DRY_BREAKERS);
+        self.dry = Some((multiplier, sampler.clone()));
+        sampler
+    }
+}
+
+fn random_choice(sampling: &Sampling) -> Vec<LlamaSampler> {
+    // Every cut leaves at least one token.
+    let mut cuts = Vec::with_capacity(5);
+    if sampling.top_k > 0 {
+        cuts.push(LlamaSampler::top_k(sampling.top_k));
+    }
+    cuts.push(LlamaSampler::top_p(sampling.top_p, 1));
+    cuts.push(LlamaSampler::min_p(sampling.min_p, 1));
+    cuts.push(LlamaSampler::temp(sampling.temperature));
+    cuts.push(LlamaSampler::dist(sampling.seed));
+    cuts
+}
+
+/// What llama.cpp can be given: settings come from clients, and some of its samplers check nothing.
+fn within_bounds(sampling: &Sampling, context_tokens: i32) -> Sampling {
+    let finite = |value: f32, fallback: f32| if value.is_finite() { value } else { fallback };
+    let last_tokens = sampling.repeat_last_tokens;
+    Sampling {
+        temperature: finite(sampling.temperature, 0.0).clamp(0.0, 10.0),
+        top_p: finite(sampling.top_p, 1.0).clamp(0.0, 1.0),
+        top_k: sampling.top_k.max(0),
+        min_p: finite(sampling.min_p, 0.0).clamp(0.0, 1.0),
+        repeat_penalty: finite(sampling.repeat_penalty, 1.0).clamp(0.1, 10.0),
+        repeat_last_tokens: if last_tokens < 0 { context_tokens } else { last_tokens.min(context_tokens) },
+        dry_multiplier: finite(sampling.dry_multiplier, 0.0).clamp(0.0, 10.0),
+        // llama.cpp takes the largest seed for "choose one yourself".
+        seed: sampling.seed.min(u32::MAX - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain() -> Sampling {
+        Sampling {
+            temperature: 0.3,
+            top_p: 0.9,
+            top_k: 40,
+            min_p: 0.05,
+            repeat_penalty: 1.1,
+            repeat_last_tokens: 64,
+            dry_multiplier: 0.8,
+            seed: 7,
+        }
+    }
+
+    #[test]
+    fn sensible_settings_stay_as_they_are() {
+        assert_eq!(within_bounds(&plain(), 2048), plain());
+    }
+
+    #[test]
+    fn senseless_settings_become_harmless() {
+        let wild = Sampling {
+            temperature: f32::NAN,
+            top_p: -1.0,
+            top_k: -5,
+            min_p: f32::INFINITY,
+            repeat_penalty: 0.0,
+            repeat_last_tokens: i32::MAX,
+            dry_multiplier: -2.0,
+            seed: u32::MAX,
+        };
+        let tame = within_bounds(&wild, 2048);
+        assert_eq!((tame.temperature, tame.top_p, tame.top_k, tame.min_p), (0.0, 0.0, 0, 0.0));
+        assert_eq!((tame.repeat_penalty, tame.repeat_last_tokens, tame.dry_multiplier), (0.1, 2048, 0.0));
+        assert_eq!(tame.seed, u32::MAX - 1);
+    }
+
+    #[test]
+    fn a_negative_window_means_the_whole_context() {
+        let sampling = Sampling { repeat_last_tokens: -1, ..plain() };
+        assert_eq!(within_bounds(&sampling, 2048).repeat_last_tokens, 2048);
+    }
+}

@@ -1,0 +1,186 @@
+//! Running the graph: rows of token ids in, unit vectors out.
+
+use mentor_actors::domain::{Embedding, EngineError};
+use ort::environment::Environment;
+use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
+use ort::value::TensorRef;
+
+use super::config::{EmbedderConfig, ExecutionProvider};
+use super::folder::ModelFolder;
+use super::graph::{self, Input, Output};
+use super::pooling::Pooling;
+use super::runtime::no_panic;
+use super::session::{open, unusable};
+
+/// A loaded graph. Its buffers are kept between runs.
+pub(super) struct Model {
+    session: Session,
+    /// Selects the one output that is read, so that no other is computed.
+    options: RunOptions<HasSelectedOutputs>,
+    inputs: Vec<Input>,
+    output: Output,
+    pooling: Pooling,
+    buffers: Buffers,
+}
+
+impl Model {
+    /// Loads the graph on one execution provider and runs `probe`, a row of token ids, to see that it works there.
+    /// Returns the length of its vectors, too.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] when the file is no such model, or the provider cannot be had.
+    pub(super) fn load(
+        environment: &Environment,
+        config: &EmbedderConfig,
+        folder: &ModelFolder,
+        provider: ExecutionProvider,
+        probe: &[u32],
+    ) -> Result<(Self, usize), EngineError> {
+        let session = open(environment, config, &folder.model, provider)?;
+        let start = || {
+            let mut model = Self::new(session, folder)?;
+            let vectors = model.run(&[probe], 0).map_err(|e| e.to_string())?;
+            Ok((model, vectors[0].len()))
+        };
+        no_panic(start).map_err(|problem| unusable(&folder.model, &problem))
+    }
+
+    fn new(session: Session, folder: &ModelFolder) -> Result<Self, String> {
+        let inputs = graph::inputs(&graph::declared(session.inputs()))?;
+        let output = graph::output(&graph::declared(session.outputs()))?;
+        let pooling = graph::pooling(&output, folder.settings.pooling, folder.settings.extra_module.as_deref())?;
+        let selected = OutputSelector::no_default().with(&output.name);
+        let options = RunOptions::new().map_err(|e| e.to_string())?.with_outputs(selected);
+        Ok(Self { session, options, inputs, output, pooling, buffers: Buffers::default() })
+    }
+
+    /// How its vectors come about.
+    pub(super) fn pooling(&self) -> Pooling {
+        self.pooling
+    }
+
+    /// One unit vector for each row of token ids, in order. Rows are padded to the longest; none may be empty.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the runtime refuses the batch, or a result has no direction.
+    pub(super) fn run(&mut self, rows: &[&[u32]], pad_id: u32) -> Result<Vec<Embedding>, EngineError> {
+        let longest = rows.iter().map(|row| row.len()).max().unwrap_or_default();
+        self.buffers.fill(rows, longest, pad_id);
+        let inputs = self.buffers.tensors(&self.inputs, [rows.len(), longest]).map_err(failed)?;
+        let outputs = self.session.run_with_options(inputs, &self.options).map_err(failed)?;
+        let (shape, data) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
+        let layout = Layout::of(shape, rows.len(), longest, self.output.per_token)?;
+        rows.iter().enumerate().map(|(i, row)| layout.pool(data, i, row.len(), self.pooling)).collect()
+    }
+}
+
+fn failed(error: ort::Error) -> EngineError {
+    let line = error.message().lines().next().unwrap_or_default();
+    EngineError::Failed(format!("the embedding model failed: {line}"))
+}
+
+/// The inputs of a run, `[batch, sequence]`, padded on the right.
+#[derive(Default)]
+struct Buffers {
+    ids: Vec<i64>,
+    /// 1 for a token, 0 for padding.
+    mask: Vec<i64>,
+    /// All zero: every text is one sequence.
+    types: Vec<i64>,
+}
+
+impl Buffers {
+    fn fill(&mut self, rows: &[&[u32]], longest: usize, pad_id: u32) {
+        self.ids.clear();
+        self.mask.clear();
+        for row in rows {
+            let end = self.ids.len() + longest;
+            self.ids.extend(row.iter().map(|&id| i64::from(id)));
+            self.mask.resize(self.ids.len(), 1);
+            self.ids.resize(end, i64::from(pad_id));
+            self.mask.resize(end, 0);
+        }
+        self.types.resize(self.ids.len(), 0);
+    }
+
+    fn tensors(&self, inputs: &[Input], shape: [usize; 2]) -> ort::Result<Vec<(&'static str, SessionInputValue<'_>)>> {
+        let tensor = |&input: &Input| {
+            let data = match input {
+                Input::Ids => &self.ids,
+                Input::Mask => &self.mask,
+                Input::Types => &self.types,
+            };
+            Ok((input.name(), TensorRef::from_array_view((shape, data.as_slice()))?.into()))
+        };
+        inputs.iter().map(tensor).collect()
+    }
+}
+
+/// How the output of a run lies in memory.
+struct Layout {
+    /// Vectors of one text.
+    vectors: usize,
+    dimension: usize,
+}
+
+impl Layout {
+    fn of(shape: &[i64], rows: usize, longest: usize, per_token: bool) -> Result<Self, EngineError> {
+        let sizes: Vec<usize> = shape.iter().map_while(|&size| usize::try_from(size).ok()).collect();
+        let vectors = if per_token { longest } else { 1 };
+        match *sizes.as_slice() {
+            [batch, tokens, dimension] if per_token && batch == rows && tokens == longest && dimension > 0 => {
+                Ok(Self { vectors, dimension })
+            }
+            [batch, dimension] if !per_token && batch == rows && dimension > 0 => Ok(Self { vectors, dimension }),
+            _ => Err(EngineError::Failed(format!(
+                "the embedding model returned the shape {shape:?} for {rows} texts of {longest} tokens"
+            ))),
+        }
+    }
+
+    /// The vector of text `row`, which has `length` tokens before its padding.
+    fn pool(&self, data: &[f32], row: usize, length: usize, pooling: Pooling) -> Result<Embedding, EngineError> {
+        let start = row * self.vectors * self.dimension;
+        let used = length.min(self.vectors) * self.dimension;
+        pooling.pool(&data[start..start + used], self.dimension).ok_or_else(|| {
+            EngineError::Failed("the embedding model returned a vector without direction for a text".to_owned())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_padded_on_the_right_and_the_padding_is_masked() {
+        let mut buffers = Buffers::default();
+        buffers.fill(&[&[7, 8, 9], &[5]], 3, 1);
+        assert_eq!(buffers.ids, [7, 8, 9, 5, 1, 1]);
+        assert_eq!(buffers.mask, [1, 1, 1, 1, 0, 0]);
+        buffers.fill(&[&[4]], 1, 1);
+        assert_eq!((buffers.ids, buffers.mask, buffers.types), (vec![4], vec![1], vec![0]));
+    }
+
+    #[test]
+    fn a_text_is_pooled_from_its_own_tokens_only() {
+        let layout = Layout::of(&[2, 2, 2], 2, 2, true).unwrap();
+        let data = [1.0, 0.0, 1.0, 0.0, 0.0, 2.0, 9.0, 9.0];
+        assert_eq!(layout.pool(&data, 0, 2, Pooling::Mean).unwrap(), [1.0, 0.0]);
+        assert_eq!(layout.pool(&data, 1, 1, Pooling::Mean).unwrap(), [0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_vector_for_each_text_is_taken_as_it_is() {
+        let layout = Layout::of(&[2, 3], 2, 50, false).unwrap();
+        let data = [1.0, 0.0, 0.0, 0.0, 0.0, 2.0];
+        assert_eq!(layout.pool(&data, 1, 50, Pooling::InGraph).unwrap(), [0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_shape_that_does_not_fit_the_batch_is_refused() {
+        for shape in [&[2_i64, 2][..], &[1, 2, 3], &[2, 2, 0], &[2, -1, 3]] {
+            assert!(Layout::of(shape, 2, 2, true).is_err(), "{shape:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Text to token ids, as the model was trained.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use mentor_actors::domain::EngineError;
+use mentor_actors::ports::TokenCounter;
+use tokenizers::Tokenizer;
+
+use super::folder::{damaged, find_tokenizer};
+use super::runtime::{in_one_line, no_panic};
+
+/// How much of a text is looked at, for each token it may have. A word is about five bytes; the rest is room for
+/// spaces, which make no tokens.
+const MAX_BYTES_PER_TOKEN: usize = 64;
+/// A text every tokenizer makes at least one token of.
+const SAMPLE: &str = "course";
+
+/// Reads `tokenizer.json`, without the truncation and padding it may carry: both are decided here, per batch.
+///
+/// # Errors
+/// [`EngineError::Load`] when the file cannot be read or is not a tokenizer.
+pub(super) fn load(file: &Path) -> Result<Arc<Tokenizer>, EngineError> {
+    let load = || {
+        let mut tokenizer = Tokenizer::from_file(file).map_err(|e| e.to_string())?;
+        tokenizer.with_padding(None).with_truncation(None).map_err(|e| e.to_string())?;
+        let sample = tokenizer.encode_fast(SAMPLE, false).map_err(|e| e.to_string())?;
+        if sample.is_empty() { Err("it makes no tokens of text".to_owned()) } else { Ok(Arc::new(tokenizer)) }
+    };
+    no_panic(load).map_err(|problem| damaged(file, &format!("is not a tokenizer: {}", in_one_line(&problem, file))))
+}
+
+/// Makes the model's input of a text.
+#[derive(Debug)]
+pub(super) struct TextEncoder {
+    tokenizer: Arc<Tokenizer>,
+    /// Special tokens before and after every text.
+    prefix: Vec<u32>,
+    suffix: Vec<u32>,
+    /// What fills a row up to the longest of its batch.
+    pub(super) pad_id: u32,
+    max_tokens: usize,
+}
+
+impl TextEncoder {
+    /// # Errors
+    /// [`EngineError::Load`] when `max_tokens` leaves no room between the special tokens.
+    pub(super) fn new(tokenizer: Arc<Tokenizer>, max_tokens: usize) -> Result<Self, EngineError> {
+        let (prefix, suffix) = special_tokens(&tokenizer).map_err(EngineError::Load)?;
+        if prefix.len() + suffix.len() >= max_tokens {
+            return Err(EngineError::Load(format!("the embedder's max_tokens is {max_tokens}: no room for a text")));
+        }
+        let pad_id = ["[PAD]", "<pad>"].iter().find_map(|pad| tokenizer.token_to_id(pad)).unwrap_or_default();
+        Ok(Self { tokenizer, prefix, suffix, pad_id, max_tokens })
+    }
+
+    /// Token ids with special tokens: at least one, at most `max_tokens`; what is longer is cut.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the tokenizer refuses the text.
+    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        let text = &text[..text.floor_char_boundary(self.max_tokens * MAX_BYTES_PER_TOKEN)];
+        let encoding = self.tokenizer.encode_fast(text, false);
+        let encoding = encoding.map_err(|e| EngineError::Failed(format!("the tokenizer refused a text: {e}")))?;
+        let room = self.max_tokens - self.prefix.len() - self.suffix.len();
+        let ids = &encoding.get_ids()[..encoding.len().min(room)];
+        let ids = [&self.prefix, ids, &self.suffix].concat();
+        Ok(if ids.is_empty() { vec![self.pad_id] } else { ids })
+    }
+}
+
+/// What the tokenizer puts before and after a text.
+fn special_tokens(tokenizer: &Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
+    let encode = |special| tokenizer.encode_fast(SAMPLE, special).map_err(|e| e.to_string());
+    let (bare, whole) = (encode(false)?, encode(true)?);
+    let (bare, whole) = (bare.get_ids(), whole.get_ids());
+    // `load` has seen that the sample makes tokens, so the windows are not empty.
+    let start = whole.windows(bare.len()).position(|window| window == bare);
+    let start = start.ok_or("tokenizer.json changes a text when it adds special tokens, which is not supported")?;
+    Ok((whole[..start].to_vec(), whole[start + bare.len()..].to_vec()))
+}
+
+/// Counts tokens as the embedder does. Cheap to clone and to share.
+#[derive(Debug, Clone)]
+pub struct OnnxTokenCounter {
+    tokenizer: Arc<Tokenizer>,
+}
+
+impl OnnxTokenCounter {
+    /// The counter of the model in `folder`; needs no runtime library.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] when `tokenizer.json` is missing or is not a tokenizer.
+    pub fn load(folder: &Path) -> Result<Self, EngineError> {
+        Ok(Self::new(load(&find_tokenizer(folder, None)?)?))
+    }
+
+    pub(super) fn new(tokenizer: Arc<Tokenizer>) -> Self {
+        Self { tokenizer }
+    }
+}
+
+impl TokenCounter for OnnxTokenCounter {
+    fn count(&self, text: &str) -> usize {
+        // No tokenizer makes more tokens than there are bytes, so what it refuses counts as too long rather than too short.
+        self.tokenizer.encode_fast(text, false).map_or(text.len(), |encoding| encoding.len())
+    }
+}

@@ -1,0 +1,307 @@
+//! One configuration: defaults < `mentor.toml` < `MENTOR_*` environment < flags.
+//!
+//! Every key stands once, in the table below; its flag, its environment variable, its place in the file and its default
+//! follow from that. Unknown keys are errors, in the file and in the environment. Relative paths are relative to the working
+//! directory.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+
+/// Where engines run, as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// A GPU where there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A CUDA GPU, or an error.
+    Cuda,
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        })
+    }
+}
+
+impl From<Device> for mentor_actors::domain::Device {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Auto => Self::Auto,
+            Device::Cpu => Self::Cpu,
+            Device::Cuda => Self::Cuda,
+        }
+    }
+}
+
+macro_rules! configuration {
+    ($( $(#[doc = $doc:literal])* $name:ident / $env:literal : $type:ty = $default:expr; )*) => {
+        /// The effective values.
+        #[derive(Debug, Clone, PartialEq, Serialize)]
+        pub struct Config { $( $(#[doc = $doc])* pub $name: $type, )* }
+
+        /// One layer of values: some given, the rest left to the layers below.
+        #[derive(Debug, Clone, Default, PartialEq, Deserialize, clap::Args)]
+        #[serde(deny_unknown_fields)]
+        pub struct ConfigLayer { $(
+            $(#[doc = $doc])*
+            #[arg(long, env = $env, global = true, hide_short_help = true, help_heading = "Configuration")]
+            pub $name: Option<$type>,
+        )* }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $( $name: $default, )* }
+            }
+        }
+
+        impl Config {
+            fn apply(&mut self, layer: ConfigLayer) {
+                $( if let Some(value) = layer.$name { self.$name = value; } )*
+            }
+
+            /// The environment variables that set a key.
+            pub const ENVIRONMENT: &'static [&'static str] = &[$( $env, )*];
+        }
+    };
+}
+
+configuration! {
+    /// Address and port to serve on.
+    listen / "MENTOR_LISTEN": String = "127.0.0.1:8000".into();
+    /// Folder of the dataset and everything else that must be kept.
+    data_dir / "MENTOR_DATA_DIR": PathBuf = "vector_data".into();
+    /// Folder of the course materials.
+    materials_dir / "MENTOR_MATERIALS_DIR": PathBuf = "course_materials".into();
+    /// Folder of the models.
+    models_dir / "MENTOR_MODELS_DIR": PathBuf = "models".into();
+    /// Generator: a path to a GGUF file, or the name of a model that was pulled; empty for the default.
+    llm / "MENTOR_LLM": String = String::new();
+    /// Embedder: a path to a sentence-transformers ONNX folder, or a name; empty for the default.
+    embedder / "MENTOR_EMBEDDER": String = String::new();
+    /// Where the engines run: auto, cpu or cuda.
+    device / "MENTOR_DEVICE": Device = Device::Auto;
+    /// What is logged, as a filter: error, warn, info, debug, or per module as in `info,lance=warn`.
+    log / "MENTOR_LOG": String = "info".into();
+
+    /// Passages to retrieve for a question. More give the model more to read: each costs about 130 prompt tokens.
+    top_k / "MENTOR_TOP_K": usize = 5;
+    /// Similarity of the best passage below which a question is refused, 0 to 1. Higher refuses more, also answerable ones.
+    min_score / "MENTOR_MIN_SCORE": f32 = 0.42;
+
+    /// Instructions to the model.
+    system_prompt / "MENTOR_SYSTEM_PROMPT": String = DEFAULT_SYSTEM_PROMPT.into();
+    /// Most tokens of a prompt. On a CPU every token delays the first word by some milliseconds.
+    prompt_tokens / "MENTOR_PROMPT_TOKENS": usize = 1_200;
+    /// Longest answer, in tokens.
+    max_tokens / "MENTOR_MAX_TOKENS": usize = 256;
+    /// Tokens of the model's context for one conversation; must hold a prompt and an answer.
+    context_tokens / "MENTOR_CONTEXT_TOKENS": usize = 2_048;
+    /// Sampling temperature; 0 always takes the most probable token.
+    temperature / "MENTOR_TEMPERATURE": f32 = 0.2;
+    /// Keep the most probable tokens that together have this probability.
+    top_p / "MENTOR_TOP_P": f32 = 0.9;
+    /// Drop tokens less probable than this times the best.
+    min_p / "MENTOR_MIN_P": f32 = 0.05;
+    /// Divides the score of tokens seen lately; 1 is off. Small models repeat themselves without it.
+    repeat_penalty / "MENTOR_REPEAT_PENALTY": f32 = 1.1;
+    /// Strength of the penalty on repeated sequences (DRY); 0 is off.
+    dry_multiplier / "MENTOR_DRY_MULTIPLIER": f32 = 0.8;
+    /// Seed of the sampler: the same seed and prompt give the same answer.
+    seed / "MENTOR_SEED": u32 = 42;
+    /// Earlier questions and answers of a conversation that the model sees.
+    history_turns / "MENTOR_HISTORY_TURNS": usize = 2;
+    /// Layers of the generator on the GPU; -1 for all of them where there is one.
+    gpu_layers / "MENTOR_GPU_LAYERS": i32 = -1;
+    /// Threads of the generator; 0 for one a core.
+    threads / "MENTOR_THREADS": usize = 0;
+
+    /// Embedding workers for questions; 0 for one.
+    embed_workers / "MENTOR_EMBED_WORKERS": usize = 0;
+    /// Threads of each embedding worker; 0 to share the cores between the workers.
+    embed_threads / "MENTOR_EMBED_THREADS": usize = 0;
+    /// Questions that may wait for an embedding worker.
+    embed_queue / "MENTOR_EMBED_QUEUE": usize = 256;
+    /// Searches that may run at once.
+    search_parallel / "MENTOR_SEARCH_PARALLEL": usize = 4;
+    /// Searches that may wait.
+    search_queue / "MENTOR_SEARCH_QUEUE": usize = 256;
+    /// Turns that may be in the program at once, running or waiting; more are told to come back.
+    max_turns / "MENTOR_MAX_TURNS": usize = 32;
+    /// Conversations kept in memory; the longest idle one makes room.
+    max_conversations / "MENTOR_MAX_CONVERSATIONS": usize = 10_000;
+    /// Seconds after which an idle conversation is forgotten.
+    conversation_idle_s / "MENTOR_CONVERSATION_IDLE_S": u64 = 6 * 3_600;
+    /// WebSocket connections at once.
+    max_connections / "MENTOR_MAX_CONNECTIONS": usize = 4_096;
+    /// Seconds a turn may take.
+    turn_time_limit_s / "MENTOR_TURN_TIME_LIMIT_S": u64 = 120;
+    /// Seconds a turn goes on with nobody watching it.
+    abandon_after_s / "MENTOR_ABANDON_AFTER_S": u64 = 30;
+    /// Longest question, in characters.
+    message_chars / "MENTOR_MESSAGE_CHARS": usize = 2_000;
+    /// Threads that serve HTTP.
+    http_workers / "MENTOR_HTTP_WORKERS": usize = 2;
+
+    /// Longest chunk, in the embedder's tokens, two special ones included.
+    chunk_tokens / "MENTOR_CHUNK_TOKENS": usize = 128;
+    /// Tokens that a chunk repeats of the one before it. Each costs embedding time.
+    chunk_overlap_tokens / "MENTOR_CHUNK_OVERLAP_TOKENS": usize = 0;
+    /// Seconds one page may take to extract.
+    extract_page_s / "MENTOR_EXTRACT_PAGE_S": u64 = 20;
+    /// Memory of the process that reads a PDF, in MiB.
+    extract_memory_mb / "MENTOR_EXTRACT_MEMORY_MB": u64 = 2_048;
+    /// Largest file to ingest, in MiB.
+    max_file_mb / "MENTOR_MAX_FILE_MB": u64 = 512;
+}
+
+/// What the model is told. Short: a small model follows few instructions, and every token of it is read for every question.
+pub const DEFAULT_SYSTEM_PROMPT: &str = "You are a tutor. Answer the student's question in a few clear sentences, using only \
+     the passages from the course materials. If they do not contain the answer, say so.";
+
+/// Variables of the scripts and of other commands, which are not keys of the configuration.
+const OTHER_ENVIRONMENT: &[&str] = &[
+    "MENTOR_CONFIG", "MENTOR_CACHE_DIR", "MENTOR_TARGET_DIR", "MENTOR_FEATURES", "MENTOR_HOME", "MENTOR_NO_INSTALL", "MENTOR_URL",
+];
+
+impl Config {
+    /// The effective values, from the file (if there is one) and the layer that the command line and environment gave.
+    ///
+    /// # Errors
+    /// A file that was named and is not there, that is not TOML or has unknown keys; unknown `MENTOR_*` variables; values out
+    /// of range.
+    pub fn load(file: Option<&Path>, command_line: ConfigLayer) -> anyhow::Result<Self> {
+        refuse_unknown_environment(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
+        let mut config = Self::default();
+        let (path, required) = file.map_or((Path::new("mentor.toml"), false), |path| (path, true));
+        match std::fs::read_to_string(path) {
+            Ok(text) => config.apply(parse(&text).with_context(|| format!("configuration file {}", path.display()))?),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => {}
+            Err(error) => bail!("configuration file {}: {error}", path.display()),
+        }
+        config.apply(command_line);
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let positive = [
+            ("top_k", self.top_k),
+            ("prompt_tokens", self.prompt_tokens),
+            ("max_tokens", self.max_tokens),
+            ("embed_queue", self.embed_queue),
+            ("search_parallel", self.search_parallel),
+            ("max_turns", self.max_turns),
+            ("max_conversations", self.max_conversations),
+            ("max_connections", self.max_connections),
+            ("message_chars", self.message_chars),
+            ("http_workers", self.http_workers),
+        ];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            bail!("{key} = 0: must be at least 1");
+        }
+        if self.prompt_tokens + self.max_tokens > self.context_tokens {
+            bail!(
+                "prompt_tokens ({}) and max_tokens ({}) together exceed context_tokens ({})",
+                self.prompt_tokens, self.max_tokens, self.context_tokens
+            );
+        }
+        if self.chunk_tokens < 16 || self.chunk_overlap_tokens * 2 > self.chunk_tokens {
+            bail!("chunk_tokens must be at least 16, and chunk_overlap_tokens at most half of it");
+        }
+        let fractions = [("min_score", self.min_score), ("top_p", self.top_p), ("min_p", self.min_p)];
+        if let Some((key, value)) = fractions.iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
+            bail!("{key} = {value}: must be between 0 and 1");
+        }
+        Ok(())
+    }
+
+    /// The values as a file that sets them.
+    ///
+    /// # Errors
+    /// None in practice: every value has a form in TOML.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        Ok(toml::to_string(self)?)
+    }
+}
+
+fn parse(text: &str) -> anyhow::Result<ConfigLayer> {
+    toml::from_str(text).map_err(|error| {
+        let mut message = error.message().replace('\n', " ");
+        if let Some(span) = error.span() {
+            let line = text[..span.start].matches('\n').count() + 1;
+            // Writing to a string can't fail.
+            let _written = write!(message, " (line {line})");
+        }
+        anyhow::anyhow!(message)
+    })
+}
+
+fn refuse_unknown_environment(names: impl Iterator<Item = String>) -> anyhow::Result<()> {
+    for name in names.filter(|name| name.starts_with("MENTOR_") && !name.starts_with("MENTOR_TEST_")) {
+        if !Config::ENVIRONMENT.contains(&name.as_str()) && !OTHER_ENVIRONMENT.contains(&name.as_str()) {
+            bail!("environment variable {name} is not a key of the configuration: see `mentor config`");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+        let mut config = Config::default();
+        config.apply(parse("top_k = 7\nlisten = '0.0.0.0:9'").unwrap());
+        config.apply(ConfigLayer { top_k: Some(9), ..ConfigLayer::default() });
+        assert_eq!((config.top_k, config.listen.as_str(), config.max_tokens), (9, "0.0.0.0:9", 256));
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it_and_its_line() {
+        let error = parse("top_k = 7\ntopk = 3").unwrap_err().to_string();
+        assert!(error.contains("topk") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_variable_is_an_error_that_names_it() {
+        let names = |name: &str| std::iter::once(name.to_owned());
+        assert!(refuse_unknown_environment(names("MENTOR_TOPK")).unwrap_err().to_string().contains("MENTOR_TOPK"));
+        assert!(refuse_unknown_environment(names("MENTOR_TOP_K")).is_ok());
+        assert!(refuse_unknown_environment(names("PATH")).is_ok());
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_with_their_names() {
+        let refused = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        assert!(refused(|config| config.top_k = 0).contains("top_k"));
+        assert!(refused(|config| config.min_score = 1.5).contains("min_score"));
+        assert!(refused(|config| config.context_tokens = 100).contains("context_tokens (100)"));
+        Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn the_shipped_example_sets_every_key_to_its_default() {
+        let example = include_str!("../mentor.example.toml");
+        let mut config = Config { top_k: 99, ..Config::default() };
+        config.apply(parse(example).unwrap());
+        assert_eq!(config, Config::default());
+        for name in Config::ENVIRONMENT {
+            let key = name.trim_start_matches("MENTOR_").to_lowercase();
+            assert!(example.contains(&format!("{key} = ")), "mentor.example.toml lacks {key}");
+        }
+    }
+}

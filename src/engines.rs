@@ -1,0 +1,367 @@
+//! From the configuration to running engines and actors: the only place that names engines and actors together.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use anyhow::{Context as _, bail};
+use mentor_actors::admission::Admission;
+use mentor_actors::conversations::ConversationsActor;
+use mentor_actors::domain::EngineError;
+use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorkers, StartingEmbeddingWorkers};
+use mentor_actors::generation::{BoxedEngine, GenerationWorker, GeneratorActor, StartingGenerationWorker};
+use mentor_actors::ports::{Extractor, Factory, Retriever, Sampling};
+use mentor_actors::retrieval::RetrieverActor;
+use mentor_actors::telemetry::Telemetry;
+use mentor_actors::turn::{TurnServices, TurnSettings};
+use mentor_actors::workers::{RestartBudget, WorkerHealth, WorkerPool};
+use mentor_engines::chunk::{CHUNKER_VERSION, ChunkOptions, SentenceChunker};
+use mentor_engines::extract::FileExtractor;
+use mentor_engines::extract::pdf::{PdfExtractor, PdfLimits};
+use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, StoreIdentity};
+use mentor_engines::llama::{GpuLayers, LlamaConfig, LlamaInfo, LlamaSource};
+use mentor_engines::onnx::{EmbedderConfig, EmbedderInfo, OnnxEmbedder, OnnxTokenCounter};
+
+use crate::config::Config;
+use crate::documents::StoredDocuments;
+use crate::http::ModelNames;
+use crate::models::ModelsDir;
+
+/// Batches that may wait for the embedding workers during an ingest: enough that they never wait for the next one.
+const INGEST_QUEUE: usize = 16;
+
+/// Prompt tokens evaluated in one step: a cancelled turn is noticed after at most that many.
+const BATCH_TOKENS: usize = 256;
+
+/// Layers on the GPU, as the configuration says "all of them".
+const ALL_LAYERS: i32 = -1;
+
+/// What an embedder is loaded from.
+struct EmbedderFiles {
+    folder: PathBuf,
+    runtime: PathBuf,
+}
+
+fn none_if_empty(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn embedder_files(config: &Config) -> anyhow::Result<EmbedderFiles> {
+    let models = ModelsDir::new(&config.models_dir);
+    Ok(EmbedderFiles {
+        folder: models.resolve_embedder(none_if_empty(&config.embedder))?,
+        runtime: models.resolve_runtime(config.device)?,
+    })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Embedding workers and their threads each, from the configuration; `default_workers` where it does not say.
+fn embed_layout(config: &Config, default_workers: usize) -> (usize, usize) {
+    let workers = if config.embed_workers == 0 { default_workers } else { config.embed_workers };
+    let threads = if config.embed_threads == 0 { cores().div_ceil(workers) } else { config.embed_threads };
+    (workers, threads)
+}
+
+fn start_embedding(
+    config: &Config,
+    files: &EmbedderFiles,
+    default_workers: usize,
+    queue: usize,
+    telemetry: &Arc<dyn Telemetry>,
+) -> anyhow::Result<(StartingEmbeddingWorkers, Arc<std::sync::OnceLock<EmbedderInfo>>, usize)> {
+    let (workers, threads) = embed_layout(config, default_workers);
+    let mut embedder = EmbedderConfig::new(&files.folder, &files.runtime);
+    embedder.device = config.device.into();
+    embedder.intra_threads = threads;
+    let info = Arc::new(std::sync::OnceLock::new());
+    let factory: Factory<BoxedEmbedder> = {
+        let info = info.clone();
+        Arc::new(move || {
+            let built = OnnxEmbedder::load(&embedder)?;
+            // Every worker loads the same files, so the first description stands for all.
+            info.get_or_init(|| built.info().clone());
+            Ok(Box::new(built))
+        })
+    };
+    let starting = EmbeddingWorkers::start(&factory, workers, queue, RestartBudget::default(), telemetry)?;
+    Ok((starting, info, workers))
+}
+
+fn identity(info: &EmbedderInfo) -> StoreIdentity {
+    StoreIdentity {
+        embedder: info.model_id.clone(),
+        dimension: info.dimension,
+        pooling: info.pooling.to_string(),
+        max_tokens: info.max_tokens,
+        chunker_version: CHUNKER_VERSION,
+    }
+}
+
+/// Running embedding workers, with what they say of themselves.
+pub struct Embedding {
+    /// The workers' queue.
+    pub workers: EmbeddingWorkers,
+    /// How many there are.
+    pub count: usize,
+    /// What they loaded.
+    pub info: EmbedderInfo,
+    pool: WorkerPool,
+}
+
+impl Embedding {
+    /// Lets the threads end, and waits for them.
+    pub fn stop(self) {
+        self.workers.close();
+        self.pool.join();
+    }
+}
+
+fn finish_embedding(
+    starting: StartingEmbeddingWorkers,
+    info: &std::sync::OnceLock<EmbedderInfo>,
+    count: usize,
+) -> anyhow::Result<Embedding> {
+    let (workers, _, pool) = starting.ready()?;
+    let info = info.get().cloned().context("the embedder did not say what it is")?;
+    Ok(Embedding { workers, count, info, pool })
+}
+
+/// Everything that an ingest needs.
+pub struct IngestEngines {
+    /// Embeds chunks.
+    pub embedding: Embedding,
+    /// Reads files.
+    pub extractor: Arc<dyn Extractor>,
+    /// Cuts text.
+    pub chunker: Arc<SentenceChunker>,
+}
+
+/// Builds the engines of an ingest.
+///
+/// # Errors
+/// A model file that is missing or damaged, with the command that mends it.
+pub fn for_ingest(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<IngestEngines> {
+    let files = embedder_files(config)?;
+    let counter = OnnxTokenCounter::load(&files.folder)?;
+    let (starting, info, count) = start_embedding(config, &files, INGEST_WORKERS, INGEST_QUEUE, telemetry)?;
+    let embedding = finish_embedding(starting, &info, count)?;
+    let options = ChunkOptions {
+        target_tokens: config.chunk_tokens,
+        limit_tokens: embedding.info.max_tokens,
+        overlap_tokens: config.chunk_overlap_tokens,
+    };
+    let chunker = SentenceChunker::new(Arc::new(counter), options);
+    Ok(IngestEngines { embedding, extractor: Arc::new(extractor(config)?), chunker: Arc::new(chunker) })
+}
+
+/// Embedding workers of an ingest: one that uses every core.
+const INGEST_WORKERS: usize = 1;
+
+fn extractor(config: &Config) -> anyhow::Result<FileExtractor> {
+    let program = std::env::current_exe().context("cannot find the program's own file")?;
+    let limits = PdfLimits {
+        memory_bytes: config.extract_memory_mb << 20,
+        page_time: Duration::from_secs(config.extract_page_s),
+        ..PdfLimits::default()
+    };
+    let pdf = PdfExtractor { program, arguments: vec!["extract-pdf".into()], limits };
+    Ok(FileExtractor::new(config.max_file_mb << 20).with_pdf(pdf))
+}
+
+/// Opens the store for writing; with `overwrite` as a new and empty one.
+///
+/// # Errors
+/// When another process writes to it, or it was made with another embedder.
+pub fn open_corpus(config: &Config, info: &EmbedderInfo, overwrite: bool) -> Result<LanceCorpus, EngineError> {
+    let identity = identity(info);
+    if overwrite {
+        LanceCorpus::recreate(&config.data_dir, &identity)
+    } else {
+        LanceCorpus::open(&config.data_dir, &identity)
+    }
+}
+
+fn open_store(data_dir: &Path, info: &EmbedderInfo) -> Result<Arc<dyn Retriever>, EngineError> {
+    Ok(Arc::new(LanceRetriever::open(data_dir, &identity(info), ReaderOptions::default())?))
+}
+
+/// The retrieval half of the program: embedding and store, without a generator.
+pub struct Retrieval {
+    /// Embeds questions.
+    pub embedding: Embedding,
+    /// Holds passages.
+    pub store: Arc<dyn Retriever>,
+}
+
+/// Builds embedder and store.
+///
+/// # Errors
+/// A model file that is missing or damaged; a store of another embedder.
+pub fn for_retrieval(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Retrieval> {
+    let files = embedder_files(config)?;
+    let (starting, info, count) = start_embedding(config, &files, 1, config.embed_queue, telemetry)?;
+    let embedding = finish_embedding(starting, &info, count)?;
+    let store = open_store(&config.data_dir, &embedding.info)?;
+    Ok(Retrieval { embedding, store })
+}
+
+/// Embeds one text with the pool's own workers.
+///
+/// # Errors
+/// When the embedder fails.
+pub async fn embed_one(embedding: &Embedding, text: &str) -> Result<Vec<f32>, EngineError> {
+    let lost = || EngineError::WorkerLost("embed");
+    let answer = embedding.workers.submit_bulk(vec![text.to_owned()])?;
+    answer.await.map_err(|_| lost())??.pop().ok_or_else(lost)
+}
+
+/// The running generator, with what it says of itself.
+pub struct Generator {
+    /// Its queue.
+    pub worker: GenerationWorker,
+    /// What it loaded.
+    pub info: LlamaInfo,
+    pool: WorkerPool,
+}
+
+/// Everything that answers questions.
+pub struct Tutor {
+    /// Embedding and store.
+    pub retrieval: Retrieval,
+    /// The generator.
+    pub generator: Generator,
+}
+
+/// Builds embedder, store and generator; the models load at the same time.
+///
+/// # Errors
+/// A model file that is missing or damaged; a store of another embedder; a model that does not fit the configuration.
+pub fn for_answers(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Tutor> {
+    let (starting_generator, source) = start_generator(config, telemetry)?;
+    let retrieval = for_retrieval(config, telemetry)?;
+    let generator = finish_generator(config, starting_generator, &source)?;
+    Ok(Tutor { retrieval, generator })
+}
+
+fn start_generator(
+    config: &Config,
+    telemetry: &Arc<dyn Telemetry>,
+) -> anyhow::Result<(StartingGenerationWorker, LlamaSource)> {
+    let models = ModelsDir::new(&config.models_dir);
+    let mut llama = LlamaConfig::new(models.resolve_llm(none_if_empty(&config.llm))?);
+    llama.context_tokens = config.context_tokens;
+    llama.batch_tokens = BATCH_TOKENS;
+    llama.device = config.device.into();
+    llama.gpu_layers = match config.gpu_layers {
+        ALL_LAYERS => GpuLayers::Auto,
+        0 => GpuLayers::None,
+        layers => GpuLayers::Count(u32::try_from(layers).with_context(|| format!("gpu_layers = {layers}"))?),
+    };
+    if config.threads > 0 {
+        llama.threads = config.threads;
+    }
+    let source = LlamaSource::new(llama);
+    let factory: Factory<BoxedEngine> = source.factory();
+    let starting = GenerationWorker::start(&factory, config.max_turns, RestartBudget::default(), telemetry)?;
+    Ok((starting, source))
+}
+
+fn finish_generator(
+    config: &Config,
+    starting: StartingGenerationWorker,
+    source: &LlamaSource,
+) -> anyhow::Result<Generator> {
+    let (worker, shape, pool) = starting.ready()?;
+    let info = source.info().context("the generator did not say what it is")?;
+    if config.prompt_tokens + config.max_tokens > shape.context_tokens {
+        bail!(
+            "{} reads {} tokens: prompt_tokens ({}) and max_tokens ({}) must fit in them",
+            info.name, shape.context_tokens, config.prompt_tokens, config.max_tokens
+        );
+    }
+    Ok(Generator { worker, info, pool })
+}
+
+/// The actors of a tutor. Must be started inside an actix system.
+pub struct Actors {
+    /// Finds conversations.
+    pub conversations: Addr<ConversationsActor>,
+    /// What turns ask.
+    pub services: TurnServices,
+}
+
+impl Tutor {
+    /// Starts the actors in front of the engines.
+    #[must_use]
+    pub fn start_actors(&self, config: &Config, telemetry: &Arc<dyn Telemetry>) -> Actors {
+        let Retrieval { embedding, store } = &self.retrieval;
+        let retriever =
+            RetrieverActor::new(store.clone(), config.search_parallel, config.search_queue, telemetry.clone());
+        let services = TurnServices {
+            embedding: EmbeddingPoolActor::new(embedding.workers.clone()).start(),
+            retriever: retriever.start(),
+            generator: GeneratorActor::new(self.generator.worker.clone()).start(),
+            telemetry: telemetry.clone(),
+            settings: Arc::new(turn_settings(config)),
+            documents: Arc::new(StoredDocuments::new(store.clone())),
+        };
+        let idle_after = Duration::from_secs(config.conversation_idle_s);
+        let admission = Admission::new(config.max_turns);
+        let conversations =
+            ConversationsActor::new(services.clone(), admission, config.max_conversations, idle_after).start();
+        Actors { conversations, services }
+    }
+
+    /// What the program says of its models.
+    #[must_use]
+    pub fn names(&self) -> ModelNames {
+        let (embedder, generator) = (&self.retrieval.embedding.info, &self.generator.info);
+        ModelNames {
+            generator: generator.name.clone(),
+            embedder: embedder.model_id.clone(),
+            execution_provider: embedder.execution_provider.to_string(),
+            generation_backend: generator.backend.to_string(),
+        }
+    }
+
+    /// The workers' health, by name.
+    #[must_use]
+    pub fn health(&self) -> Vec<(&'static str, Arc<WorkerHealth>)> {
+        vec![("embed", self.retrieval.embedding.workers.health()), ("generate", self.generator.worker.health())]
+    }
+
+    /// Lets all threads end, and waits for them.
+    pub fn stop(self) {
+        self.generator.worker.close();
+        self.generator.pool.join();
+        self.retrieval.embedding.stop();
+    }
+}
+
+/// What the configuration decides about turns.
+#[must_use]
+pub fn turn_settings(config: &Config) -> TurnSettings {
+    TurnSettings {
+        top_k: config.top_k,
+        min_score: config.min_score,
+        system_prompt: config.system_prompt.clone(),
+        prompt_tokens: config.prompt_tokens,
+        max_tokens: config.max_tokens,
+        sampling: Sampling {
+            temperature: config.temperature,
+            top_p: config.top_p,
+            top_k: 40,
+            min_p: config.min_p,
+            repeat_penalty: config.repeat_penalty,
+            repeat_last_tokens: 128,
+            dry_multiplier: config.dry_multiplier,
+            seed: config.seed,
+        },
+        history_turns: config.history_turns,
+        time_limit: Duration::from_secs(config.turn_time_limit_s),
+    }
+}

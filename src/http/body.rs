@@ -1,0 +1,158 @@
+//! Reading request bodies: within the size limit, as JSON, with errors that say what was wrong.
+
+use actix_web::http::StatusCode;
+use actix_web::web;
+use futures_util::StreamExt as _;
+use mentor_actors::domain::{AnswerOptions, ConversationId, ErrorCode, TurnError, TurnId, TurnRequest};
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+use super::errors::ApiError;
+use super::wire::{AskBody, OptionsBody};
+
+/// Largest JSON body or frame, in bytes: the longest message in four-byte characters, with room for its envelope.
+pub const MAX_JSON_BYTES: usize = 64 * 1024;
+
+/// Most passages a client may ask for.
+const MAX_TOP_K: usize = 50;
+
+/// Reads a JSON body.
+///
+/// # Errors
+/// 413 when it is too large, 400 when it is not JSON, 422 when its fields are wrong.
+pub async fn json<T: DeserializeOwned>(mut payload: web::Payload) -> Result<T, ApiError> {
+    let mut bytes = web::BytesMut::new();
+    while let Some(part) = payload.next().await {
+        let part = part.map_err(|error| bad_request(format!("the request body could not be read: {error}")))?;
+        if bytes.len() + part.len() > MAX_JSON_BYTES {
+            return Err(too_large().into());
+        }
+        bytes.extend_from_slice(&part);
+    }
+    serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => ApiError::unprocessable(format!("the request cannot be understood: {error}")),
+        _ => bad_request(format!("the request body is not valid JSON: {error}")),
+    })
+}
+
+/// The error of a body or frame over [`MAX_JSON_BYTES`].
+#[must_use]
+pub fn too_large() -> TurnError {
+    TurnError::new(ErrorCode::TooLarge, format!("at most {MAX_JSON_BYTES} bytes are allowed in a request"))
+}
+
+fn bad_request(message: String) -> ApiError {
+    debug_assert_eq!(super::errors::status(ErrorCode::InvalidRequest), StatusCode::BAD_REQUEST);
+    TurnError::new(ErrorCode::InvalidRequest, message).into()
+}
+
+fn invalid(message: impl Into<String>) -> TurnError {
+    TurnError::new(ErrorCode::InvalidRequest, message)
+}
+
+/// Checks a question's text.
+///
+/// # Errors
+/// `invalid_request` when it is empty, `too_large` when it is longer than allowed.
+pub fn check_message(message: &str, max_chars: usize) -> Result<(), TurnError> {
+    if message.trim().is_empty() {
+        return Err(invalid("the message is empty"));
+    }
+    let chars = message.chars().count();
+    if chars > max_chars {
+        let reason = format!("the message has {chars} characters, {max_chars} are allowed");
+        return Err(TurnError::new(ErrorCode::TooLarge, reason));
+    }
+    Ok(())
+}
+
+/// Limits that the configuration sets on questions.
+#[derive(Debug, Clone, Copy)]
+pub struct AskLimits {
+    /// Longest message, in characters.
+    pub message_chars: usize,
+    /// Longest answer, in tokens.
+    pub max_tokens: usize,
+}
+
+/// Turns a client's question into a request of the domain.
+///
+/// # Errors
+/// `invalid_request` or `too_large`, naming the field and its value.
+pub fn turn_request(body: AskBody, limits: AskLimits, abandon_after: Duration) -> Result<TurnRequest, TurnError> {
+    check_message(&body.message, limits.message_chars)?;
+    let turn_id = body.turn_id.as_deref().map(TurnId::parse).transpose().map_err(|error| invalid(error.to_string()))?;
+    Ok(TurnRequest {
+        turn_id: turn_id.unwrap_or_else(TurnId::generate),
+        message: body.message,
+        options: options(body.options, limits)?,
+        abandon_after,
+    })
+}
+
+fn options(body: OptionsBody, limits: AskLimits) -> Result<AnswerOptions, TurnError> {
+    check_top_k(body.top_k)?;
+    if let Some(tokens) = body.max_tokens.filter(|tokens| *tokens == 0 || *tokens > limits.max_tokens) {
+        return Err(invalid(format!("max_tokens is {tokens}, allowed are 1 to {}", limits.max_tokens)));
+    }
+    if let Some(value) = body.temperature.filter(|value| !(0.0..=2.0).contains(value)) {
+        return Err(invalid(format!("temperature is {value}, allowed are 0 to 2")));
+    }
+    let OptionsBody { top_k, documents, max_tokens, temperature, seed } = body;
+    Ok(AnswerOptions { top_k, documents, max_tokens, temperature, seed })
+}
+
+/// Checks how many passages a client asks for.
+///
+/// # Errors
+/// `invalid_request` when it is none or too many.
+pub fn check_top_k(top_k: Option<usize>) -> Result<(), TurnError> {
+    match top_k {
+        Some(wanted) if wanted == 0 || wanted > MAX_TOP_K => {
+            Err(invalid(format!("top_k is {wanted}, allowed are 1 to {MAX_TOP_K}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A client's conversation id, or a new one.
+///
+/// # Errors
+/// `invalid_request` when the id is malformed.
+pub fn conversation_id(text: Option<&str>) -> Result<ConversationId, TurnError> {
+    text.map_or_else(|| Ok(ConversationId::generate()), ConversationId::parse).map_err(|error| invalid(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: AskLimits = AskLimits { message_chars: 5, max_tokens: 100 };
+
+    fn asked(message: &str, options: OptionsBody) -> Result<TurnRequest, TurnError> {
+        let body = AskBody { message: message.into(), options, ..AskBody::default() };
+        turn_request(body, LIMITS, Duration::ZERO)
+    }
+
+    #[test]
+    fn a_message_is_counted_in_characters() {
+        assert!(asked("äöüßé", OptionsBody::default()).is_ok());
+        let error = asked("äöüßéx", OptionsBody::default()).unwrap_err();
+        assert_eq!((error.code, error.message.as_str()), (ErrorCode::TooLarge, "the message has 6 characters, 5 are allowed"));
+        assert_eq!(asked(" \n", OptionsBody::default()).unwrap_err().code, ErrorCode::InvalidRequest);
+    }
+
+    #[test]
+    fn an_option_out_of_range_is_named_with_its_value() {
+        let wrong = |options| asked("hi", options).unwrap_err().message;
+        assert!(wrong(OptionsBody { top_k: Some(0), ..OptionsBody::default() }).contains("top_k is 0"));
+        assert!(wrong(OptionsBody { max_tokens: Some(101), ..OptionsBody::default() }).contains("max_tokens is 101"));
+        assert!(wrong(OptionsBody { temperature: Some(9.0), ..OptionsBody::default() }).contains("temperature is 9"));
+    }
+
+    #[test]
+    fn a_conversation_id_is_made_where_the_client_has_none() {
+        assert!(conversation_id(None).is_ok());
+        assert_eq!(conversation_id(Some("../x")).unwrap_err().code, ErrorCode::InvalidRequest);
+    }
+}

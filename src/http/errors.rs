@@ -1,0 +1,88 @@
+//! The one place where error codes meet HTTP statuses.
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
+use actix_web::{HttpResponse, ResponseError};
+use mentor_actors::domain::{ErrorCode, TurnError};
+use serde_json::json;
+
+/// An error on its way to an HTTP client.
+#[derive(Debug)]
+pub struct ApiError {
+    error: TurnError,
+    status: StatusCode,
+}
+
+impl ApiError {
+    /// A request that is well-formed JSON but asks for something impossible.
+    pub fn unprocessable(message: impl Into<String>) -> Self {
+        let error = TurnError::new(ErrorCode::InvalidRequest, message);
+        Self { error, status: StatusCode::UNPROCESSABLE_ENTITY }
+    }
+}
+
+impl From<TurnError> for ApiError {
+    fn from(error: TurnError) -> Self {
+        Self { status: status(error.code), error }
+    }
+}
+
+/// The status of each code.
+#[must_use]
+pub fn status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::InvalidRequest => StatusCode::BAD_REQUEST,
+        ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::TurnInProgress => StatusCode::CONFLICT,
+        ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let TurnError { code, message, retry_after } = &self.error;
+        let mut inner = json!({"code": code.as_str(), "message": message});
+        let mut response = HttpResponse::build(self.status);
+        if let Some(wait) = retry_after {
+            inner["retry_after_ms"] = json!(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            response.insert_header((RETRY_AFTER, wait.as_secs().max(1)));
+        }
+        response.json(json!({"error": inner, "detail": message}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_the_status_that_the_protocol_promises() {
+        let table: Vec<(&str, u16)> = ErrorCode::ALL.iter().map(|code| (code.as_str(), status(*code).as_u16())).collect();
+        let promised = [
+            ("invalid_request", 400),
+            ("not_found", 404),
+            ("turn_in_progress", 409),
+            ("too_large", 413),
+            ("overloaded", 429),
+            ("internal", 500),
+            ("unavailable", 503),
+            ("deadline_exceeded", 504),
+        ];
+        assert_eq!(table, promised);
+    }
+}

@@ -1,0 +1,72 @@
+//! Is it alive, can it answer, and its metrics.
+
+use actix_web::{HttpResponse, web};
+use mentor_actors::domain::{CorpusStats, ErrorCode, TurnError};
+use serde_json::json;
+
+use super::{ApiError, Doors};
+
+/// The process answers.
+pub async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "alive"}))
+}
+
+/// Every worker is up and the store can be read; 503 with the reason otherwise.
+pub async fn ready(doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
+    let (_, problems) = look(&doors).await;
+    if problems.is_empty() {
+        return Ok(HttpResponse::Ok().json(json!({"status": "ready"})));
+    }
+    Err(TurnError::new(ErrorCode::Unavailable, problems.join("; ")).into())
+}
+
+/// Readiness with everything that it was decided from.
+pub async fn detail(doors: web::Data<Doors>) -> HttpResponse {
+    let (corpus, problems) = look(&doors).await;
+    let workers: serde_json::Map<String, serde_json::Value> = doors
+        .workers
+        .iter()
+        .map(|(name, health)| {
+            let state = health.problem().unwrap_or_else(|| "up".into());
+            ((*name).to_owned(), json!({"state": state, "restarts": health.restarts()}))
+        })
+        .collect();
+    let mut response = if problems.is_empty() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.json(json!({
+        "status": if problems.is_empty() { "ready" } else { "unavailable" },
+        "problems": problems,
+        "workers": workers,
+        "chunks": corpus.map(|corpus| corpus.chunks),
+        "models": doors.models,
+        "uptime_s": doors.started.elapsed().as_secs(),
+        "version": env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+async fn look(doors: &Doors) -> (Option<CorpusStats>, Vec<String>) {
+    let mut problems: Vec<String> = doors.workers.iter().filter_map(|(_, health)| health.problem()).collect();
+    let corpus = doors.store.stats().await;
+    if let Err(error) = &corpus {
+        tracing::error!(%error, "the store cannot be read");
+        problems.push("the dataset cannot be read".into());
+    }
+    if doors.shutdown.is_cancelled() {
+        problems.push("the server is shutting down".into());
+    }
+    (corpus.ok(), problems)
+}
+
+/// Everything that is measured, for Prometheus.
+pub async fn metrics(doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
+    if let Ok(corpus) = doors.store.stats().await {
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        doors.metrics.dataset_version.set(gauge(corpus.dataset_version));
+        doors.metrics.dataset_fragments.set(gauge(corpus.fragments));
+        doors.metrics.dataset_rows.set(gauge(corpus.chunks));
+    }
+    let text = doors.metrics.render().map_err(|error| {
+        tracing::error!(%error, "the metrics cannot be rendered");
+        TurnError::new(ErrorCode::Internal, "the metrics cannot be rendered")
+    })?;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
+}

@@ -1,0 +1,315 @@
+//! A WebSocket connection. It PULLS: a cursor on the conversation's log is read whenever the connection has room, so a client
+//! that does not read stops its own events and costs nothing but its cursor.
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, SpawnHandle, StreamHandler, WrapFuture};
+use actix_http::ws::Item;
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web_actors::ws::{self, CloseCode, CloseReason, ProtocolError, WebsocketContext};
+use futures_util::stream::{self, Stream};
+use mentor_actors::conversation::{Cancel, StartTurn};
+use mentor_actors::conversations::Conversation;
+use mentor_actors::domain::{ConversationId, ErrorCode, TurnError, TurnId};
+use mentor_actors::turn_log::Cursor;
+use std::time::{Duration, Instant};
+
+use super::body::{self, MAX_JSON_BYTES};
+use super::wire::{self, AskBody, ClientFrame};
+use super::{ApiError, Doors};
+
+/// How often the client is asked whether it is still there, and how long it may be silent.
+const HEARTBEAT: Duration = Duration::from_secs(20);
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Events handed to the connection before it gets a chance to write them out.
+const EVENTS_AT_ONCE: u32 = 32;
+
+/// `GET /api/ws/chat`: the first question decides about the conversation.
+pub async fn connect(request: HttpRequest, payload: web::Payload, doors: web::Data<Doors>) -> Result<HttpResponse, actix_web::Error> {
+    start(request, payload, doors, None)
+}
+
+/// `GET /api/ws/chat/{conversation_id}`.
+pub async fn connect_to(
+    request: HttpRequest,
+    payload: web::Payload,
+    id: web::Path<String>,
+    doors: web::Data<Doors>,
+) -> Result<HttpResponse, actix_web::Error> {
+    let id = body::conversation_id(Some(&id)).map_err(ApiError::from)?;
+    start(request, payload, doors, Some(id))
+}
+
+fn start(
+    request: HttpRequest,
+    payload: web::Payload,
+    doors: web::Data<Doors>,
+    id: Option<ConversationId>,
+) -> Result<HttpResponse, actix_web::Error> {
+    let socket = Socket { doors, id, bound: None, events: None, heard: Instant::now(), fragments: None };
+    ws::WsResponseBuilder::new(socket, &request, payload).frame_size(MAX_JSON_BYTES).start()
+}
+
+/// One connection.
+struct Socket {
+    doors: web::Data<Doors>,
+    /// The conversation named in the path, if any.
+    id: Option<ConversationId>,
+    /// The conversation whose events this connection sees.
+    bound: Option<(ConversationId, Conversation)>,
+    /// The stream that reads its log.
+    events: Option<SpawnHandle>,
+    heard: Instant,
+    /// Parts of a message that comes in several frames.
+    fragments: Option<Vec<u8>>,
+}
+
+type Ctx = WebsocketContext<Socket>;
+
+impl Actor for Socket {
+    type Context = Ctx;
+
+    fn started(&mut self, ctx: &mut Ctx) {
+        let open = &self.doors.metrics.ws_connections;
+        open.inc();
+        if open.get() > i64::try_from(self.doors.max_connections).unwrap_or(i64::MAX) {
+            return close(ctx, CloseCode::Again, "no room for another connection");
+        }
+        ctx.run_interval(HEARTBEAT, |socket, ctx| {
+            if socket.heard.elapsed() > SILENCE { ctx.stop() } else { ctx.ping(b"") }
+        });
+        let shutdown = self.doors.shutdown.clone();
+        let away = async move { shutdown.cancelled().await };
+        ctx.spawn(away.into_actor(self).map(|(), _, ctx| close(ctx, CloseCode::Away, "the server is going away")));
+        if let Some(id) = self.id.clone() {
+            self.bind(id, None, ctx);
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Ctx) {
+        self.doors.metrics.ws_connections.dec();
+    }
+}
+
+fn close(ctx: &mut Ctx, code: CloseCode, why: &str) {
+    ctx.close(Some(CloseReason { code, description: Some(why.into()) }));
+    ctx.stop();
+}
+
+impl Socket {
+    /// Opens a conversation, announces it, reads its log from now on, then asks the question that waits, if any.
+    fn bind(&mut self, id: ConversationId, question: Option<AskBody>, ctx: &mut Ctx) {
+        let doors = self.doors.clone();
+        let opening = {
+            let id = id.clone();
+            async move { doors.open(id).await }
+        };
+        let then = move |opened: Result<Conversation, TurnError>, socket: &mut Self, ctx: &mut Ctx| match opened {
+            Err(error) => send(ctx, &wire::error_event(&error)),
+            Ok(conversation) => {
+                socket.announce(&id, &conversation, ctx);
+                socket.bound = Some((id, conversation));
+                if let Some(question) = question {
+                    socket.ask(question, ctx);
+                }
+            }
+        };
+        // Waiting keeps the order of frames: nothing else is read before the conversation is there.
+        ctx.wait(opening.into_actor(self).map(then));
+    }
+
+    fn announce(&mut self, id: &ConversationId, conversation: &Conversation, ctx: &mut Ctx) {
+        let last_seq = conversation.state.log.last_seq();
+        let model = &self.doors.models.generator;
+        send(ctx, &wire::ready(id.as_str(), last_seq, model, conversation.state.is_busy()));
+        self.follow(conversation, last_seq, ctx);
+    }
+
+    /// Reads the conversation's log after that number, instead of where it read before.
+    fn follow(&mut self, conversation: &Conversation, after: u64, ctx: &mut Ctx) {
+        if let Some(former) = self.events.take() {
+            ctx.cancel_future(former);
+        }
+        self.events = Some(ctx.add_stream(frames(conversation.state.log.watch(after))));
+    }
+
+    fn take(&mut self, text: &str, ctx: &mut Ctx) {
+        match ClientFrame::parse(text) {
+            Err(message) => refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message)),
+            Ok(ClientFrame::Ping) => ctx.text(r#"{"type":"pong"}"#),
+            Ok(ClientFrame::Ask(asked)) => self.ask(asked, ctx),
+            Ok(ClientFrame::Cancel { turn_id }) => self.cancel(turn_id.as_deref(), ctx),
+            Ok(ClientFrame::Resume { after }) => self.resume(after, ctx),
+        }
+    }
+
+    fn ask(&mut self, asked: AskBody, ctx: &mut Ctx) {
+        let wanted = asked.conversation_id.as_deref().map(|id| body::conversation_id(Some(id))).transpose();
+        let wanted = match wanted {
+            Err(error) => return refuse(ctx, error),
+            Ok(wanted) => wanted.or_else(|| self.id.clone()),
+        };
+        match (&self.bound, wanted) {
+            (Some((bound, conversation)), wanted) if wanted.as_ref().is_none_or(|wanted| wanted == bound) => {
+                start_turn(&self.doors, conversation, asked, ctx);
+            }
+            (Some(_), _) if self.id.is_some() => {
+                let message = "this connection belongs to the conversation in its address";
+                refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message));
+            }
+            (_, wanted) => {
+                let limits = self.doors.limits;
+                if let Err(error) = body::check_message(&asked.message, limits.message_chars) {
+                    return refuse(ctx, error);
+                }
+                self.bind(wanted.unwrap_or_else(ConversationId::generate), Some(asked), ctx);
+            }
+        }
+    }
+
+    fn cancel(&mut self, turn_id: Option<&str>, ctx: &mut Ctx) {
+        let turn_id = match turn_id.map(TurnId::parse).transpose() {
+            Ok(turn_id) => turn_id,
+            Err(error) => return refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, error.to_string())),
+        };
+        let Some((_, conversation)) = &self.bound else { return };
+        // An actor that is gone has no turn to cancel.
+        let sent = conversation.actor.send(Cancel { turn_id });
+        ctx.spawn(async move { drop(sent.await) }.into_actor(self));
+    }
+
+    fn resume(&mut self, after: u64, ctx: &mut Ctx) {
+        let Some((_, conversation)) = self.bound.clone() else {
+            let message = "there is nothing to resume: connect to a conversation's own address";
+            return refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message));
+        };
+        let last = conversation.state.log.last_seq();
+        if after > last {
+            let message = format!("cannot resume after {after}: the last event is {last}");
+            return refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message));
+        }
+        self.follow(&conversation, after, ctx);
+    }
+
+    /// Puts a message together that comes in several frames, up to the size that one frame may have.
+    fn assemble(&mut self, item: Item, ctx: &mut Ctx) {
+        let (part, last) = match item {
+            Item::FirstBinary(_) => return refuse_binary(ctx),
+            Item::FirstText(part) => {
+                self.fragments = Some(Vec::new());
+                (part, false)
+            }
+            Item::Continue(part) => (part, false),
+            Item::Last(part) => (part, true),
+        };
+        let Some(whole) = self.fragments.as_mut() else {
+            return close(ctx, CloseCode::Protocol, "a continuation without a beginning");
+        };
+        if whole.len() + part.len() > MAX_JSON_BYTES {
+            return refuse_size(ctx);
+        }
+        whole.extend_from_slice(&part);
+        if last {
+            match String::from_utf8(self.fragments.take().unwrap_or_default()) {
+                Ok(text) => self.take(&text, ctx),
+                Err(_) => close(ctx, CloseCode::Invalid, "text must be UTF-8"),
+            }
+        }
+    }
+}
+
+impl StreamHandler<Result<ws::Message, ProtocolError>> for Socket {
+    fn handle(&mut self, message: Result<ws::Message, ProtocolError>, ctx: &mut Ctx) {
+        self.heard = Instant::now();
+        match message {
+            Ok(ws::Message::Text(text)) => self.take(&text, ctx),
+            Ok(ws::Message::Continuation(item)) => self.assemble(item, ctx),
+            Ok(ws::Message::Ping(payload)) => ctx.pong(&payload),
+            Ok(ws::Message::Pong(_) | ws::Message::Nop) => {}
+            Ok(ws::Message::Binary(_)) => refuse_binary(ctx),
+            Ok(ws::Message::Close(reason)) => {
+                ctx.close(reason);
+                ctx.stop();
+            }
+            Err(ProtocolError::Overflow) => refuse_size(ctx),
+            // The codec reports text that is not UTF-8 this way.
+            Err(ProtocolError::Io(_)) => close(ctx, CloseCode::Invalid, "text must be UTF-8"),
+            Err(error) => close(ctx, CloseCode::Protocol, &error.to_string()),
+        }
+    }
+}
+
+fn refuse_binary(ctx: &mut Ctx) {
+    refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, "binary frames are not supported: send JSON as text"));
+    close(ctx, CloseCode::Unsupported, "binary frames are not supported");
+}
+
+fn refuse_size(ctx: &mut Ctx) {
+    refuse(ctx, body::too_large());
+    close(ctx, CloseCode::Size, "the frame is too large");
+}
+
+/// Starts a turn; its events come through the connection's own stream.
+fn start_turn(doors: &Doors, conversation: &Conversation, asked: AskBody, ctx: &mut Ctx) {
+    let turn = match body::turn_request(asked, doors.limits, doors.abandon_after) {
+        Ok(turn) => turn,
+        Err(error) => return refuse(ctx, error),
+    };
+    let sent = conversation.actor.send(StartTurn(turn));
+    let then = |started: Result<Result<Cursor, TurnError>, actix::MailboxError>, _: &mut Socket, ctx: &mut Ctx| {
+        let gone = || TurnError::new(ErrorCode::Unavailable, "the conversation is not there, connect again");
+        if let Err(error) = started.unwrap_or_else(|_| Err(gone())) {
+            refuse(ctx, error);
+        }
+    };
+    ctx.spawn(actix::fut::wrap_future(sent).map(then));
+}
+
+fn send(ctx: &mut Ctx, value: &serde_json::Value) {
+    ctx.text(value.to_string());
+}
+
+fn refuse(ctx: &mut Ctx, error: TurnError) {
+    send(ctx, &wire::error_event(&error));
+}
+
+/// A frame for the client, or the news that events were lost.
+struct Outgoing(Result<String, TurnError>);
+
+/// The log's events as frames, a few at once, so that the connection writes in between.
+fn frames(cursor: Cursor) -> impl Stream<Item = Outgoing> {
+    stream::unfold(Some((cursor, 0)), |state| async {
+        let (mut cursor, sent) = state?;
+        if sent == EVENTS_AT_ONCE {
+            tokio::task::yield_now().await;
+        }
+        match cursor.next().await {
+            Ok(event) => {
+                let text = wire::event(&event).to_string();
+                Some((Outgoing(Ok(text)), Some((cursor, sent % EVENTS_AT_ONCE + 1))))
+            }
+            Err(_) => {
+                let lost = "events before this moment are gone: ask again, or go on with what comes";
+                Some((Outgoing(Err(TurnError::new(ErrorCode::NotFound, lost))), None))
+            }
+        }
+    })
+}
+
+impl StreamHandler<Outgoing> for Socket {
+    fn handle(&mut self, Outgoing(frame): Outgoing, ctx: &mut Ctx) {
+        match frame {
+            Ok(text) => ctx.text(text),
+            Err(error) => {
+                refuse(ctx, error);
+                // What is left of the log may be from the middle of a turn: go on with what comes next.
+                if let Some((_, conversation)) = self.bound.clone() {
+                    let last = conversation.state.log.last_seq();
+                    self.follow(&conversation, last, ctx);
+                }
+            }
+        }
+    }
+
+    /// The log's stream ends only when events were lost, and is followed anew; the connection stays.
+    fn finished(&mut self, _: &mut Ctx) {}
+}

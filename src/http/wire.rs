@@ -1,0 +1,272 @@
+//! The wire protocol's JSON, to and from the domain. Field names here are what clients rely on.
+
+use mentor_actors::domain::{Citation, Completion, CorpusStats, NumberedEvent, ScoredPassage, Timings, TurnError, TurnEvent, TurnId, Usage};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Version of the protocol, announced in `ready`.
+pub const PROTOCOL: u32 = 1;
+
+/// What a client asks for, over REST or in an `ask` frame. Unknown fields are ignored, as the predecessor's clients expect.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct AskBody {
+    /// The question.
+    pub message: String,
+    /// Which conversation it belongs to.
+    pub conversation_id: Option<String>,
+    /// The client's id for the turn.
+    pub turn_id: Option<String>,
+    /// How to answer.
+    #[serde(default)]
+    pub options: OptionsBody,
+}
+
+/// `options` of a question.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct OptionsBody {
+    pub top_k: Option<usize>,
+    pub documents: Vec<String>,
+    pub max_tokens: Option<usize>,
+    pub temperature: Option<f32>,
+    pub seed: Option<u32>,
+}
+
+/// Body of `POST /api/search`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct SearchBody {
+    pub query: String,
+    pub top_k: Option<usize>,
+    #[serde(default)]
+    pub documents: Vec<String>,
+    #[serde(default)]
+    pub history: Vec<HistoryMessage>,
+}
+
+/// One earlier message of `history`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct HistoryMessage {
+    pub role: String,
+    pub content: String,
+}
+
+/// A frame from a WebSocket client.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum ClientFrame {
+    Ask(AskBody),
+    Cancel { turn_id: Option<String> },
+    Resume { after: u64 },
+    Ping,
+}
+
+impl ClientFrame {
+    /// Reads a frame; one without `type` is the predecessor's form of `ask`.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let value: Value = serde_json::from_str(text).map_err(|error| format!("the frame is not valid JSON: {error}"))?;
+        let Value::Object(fields) = &value else {
+            return Err("a frame must be a JSON object".into());
+        };
+        let frame = if fields.contains_key("type") {
+            serde_json::from_value(value)
+        } else {
+            serde_json::from_value(value).map(Self::Ask)
+        };
+        frame.map_err(|error| format!("the frame cannot be understood: {error}"))
+    }
+}
+
+/// A passage as clients see it; `number` counts from 1.
+#[must_use]
+pub fn source(number: usize, scored: &ScoredPassage) -> Value {
+    let passage = &scored.passage;
+    let mut metadata = json!({
+        "file_name": passage.file_name,
+        "page_label": passage.page.unwrap_or(1).to_string(),
+        "file_type": passage.kind.media_type(),
+        "document_id": passage.document_id.0,
+        "chunk_id": passage.chunk_id.0,
+        "char_start": passage.span.start,
+        "char_end": passage.span.end,
+    });
+    if let Some(section) = &passage.section {
+        metadata["section"] = json!(section);
+    }
+    json!({"id": number, "text": passage.text, "score": round(scored.score), "metadata": metadata})
+}
+
+/// All passages of a turn.
+#[must_use]
+pub fn sources_json(passages: &[ScoredPassage]) -> Value {
+    passages.iter().enumerate().map(|(index, scored)| source(index + 1, scored)).collect()
+}
+
+fn citation(citation: &Citation) -> Value {
+    json!({
+        "source": citation.source,
+        "start": citation.span.start,
+        "end": citation.span.end,
+        "score": round(citation.score),
+    })
+}
+
+fn citations(all: &[Citation]) -> Value {
+    all.iter().map(citation).collect()
+}
+
+fn usage(usage: Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "completion_tokens": usage.completion_tokens,
+    })
+}
+
+fn timings(timings: Timings) -> Value {
+    let ms = |time: std::time::Duration| (time.as_secs_f64() * 10_000.0).round() / 10.0;
+    json!({
+        "queue_ms": ms(timings.queue),
+        "embed_ms": ms(timings.embed),
+        "retrieve_ms": ms(timings.retrieve),
+        "first_token_ms": ms(timings.first_token),
+        "total_ms": ms(timings.total),
+    })
+}
+
+/// Four digits are all that a similarity is worth.
+fn round(score: f32) -> f64 {
+    (f64::from(score) * 10_000.0).round() / 10_000.0
+}
+
+/// A finished turn: the body of `POST /api/chat`, and the fields of `complete`.
+#[must_use]
+pub fn completion_json(turn_id: &TurnId, done: &Completion) -> Value {
+    let path: Vec<&str> = done.workflow_path.iter().map(|node| node.as_str()).collect();
+    json!({
+        "answer": done.answer,
+        "sources": sources_json(&done.sources),
+        "num_sources": done.sources.len(),
+        "question": done.question,
+        "interaction_id": turn_id.as_str(),
+        "conversation_id": done.conversation_id.as_str(),
+        "grounding": done.grounding.as_str(),
+        "citations": citations(&done.citations),
+        "finish_reason": done.finish_reason.as_str(),
+        "usage": usage(done.usage),
+        "timings": timings(done.timings),
+        "workflow_path": path,
+        "rewrites_used": u8::from(done.was_rewritten),
+        "was_rewritten": done.was_rewritten,
+    })
+}
+
+/// An `error` event; it belongs to a turn only where a number and a turn are added to it.
+#[must_use]
+pub fn error_event(error: &TurnError) -> Value {
+    let mut event = json!({"type": "error", "code": error.code.as_str(), "message": error.message});
+    if let Some(wait) = error.retry_after {
+        event["retry_after_ms"] = json!(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    }
+    event
+}
+
+/// An event of a turn, with its number.
+#[must_use]
+pub fn event(numbered: &NumberedEvent) -> Value {
+    let mut value = match &numbered.event {
+        TurnEvent::Workflow { node, message, position } => {
+            let mut value = json!({"type": "workflow", "node": node.as_str(), "message": message});
+            if let Some(position) = position {
+                value["position"] = json!(position);
+            }
+            value
+        }
+        TurnEvent::Sources(passages) => json!({"type": "sources", "sources": sources_json(passages)}),
+        TurnEvent::Token(text) => json!({"type": "token", "content": text}),
+        TurnEvent::Cited(cited) => with_type("citation", citation(cited)),
+        TurnEvent::Completed(done) => with_type("complete", completion_json(&numbered.turn_id, done)),
+        TurnEvent::Failed(error) => error_event(error),
+    };
+    value["seq"] = json!(numbered.seq);
+    value["turn_id"] = json!(numbered.turn_id.as_str());
+    value
+}
+
+fn with_type(name: &str, mut value: Value) -> Value {
+    value["type"] = json!(name);
+    value
+}
+
+/// The first frame on a socket that belongs to a conversation.
+#[must_use]
+pub fn ready(conversation_id: &str, last_seq: u64, model: &str, busy: bool) -> Value {
+    json!({
+        "type": "ready",
+        "protocol": PROTOCOL,
+        "conversation_id": conversation_id,
+        "last_seq": last_seq,
+        "model": model,
+        "busy": busy,
+    })
+}
+
+/// What the program says of its models in `/api/stats`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelNames {
+    /// The generator.
+    pub generator: String,
+    /// The embedder.
+    pub embedder: String,
+    /// Where the embedder runs.
+    pub execution_provider: String,
+    /// Where the generator runs.
+    pub generation_backend: String,
+}
+
+/// Body of `GET /api/stats`.
+#[must_use]
+pub fn stats(corpus: &CorpusStats, models: &ModelNames, conversations: i64) -> Value {
+    json!({
+        "documents": corpus.documents,
+        "pages": corpus.pages,
+        "chunks": corpus.chunks,
+        "dataset_version": corpus.dataset_version,
+        "bytes": corpus.bytes,
+        "fragments": corpus.fragments,
+        "index_state": corpus.index_state,
+        "models": models,
+        "conversations": conversations,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_predecessors_form_is_a_question() {
+        let frame = ClientFrame::parse(r#"{"message":"hi","max_retries":2}"#).unwrap();
+        assert!(matches!(frame, ClientFrame::Ask(AskBody { message, .. }) if message == "hi"));
+    }
+
+    #[test]
+    fn every_client_frame_is_understood() {
+        assert_eq!(ClientFrame::parse(r#"{"type":"ping"}"#), Ok(ClientFrame::Ping));
+        assert_eq!(ClientFrame::parse(r#"{"type":"resume","after":7}"#), Ok(ClientFrame::Resume { after: 7 }));
+        assert_eq!(ClientFrame::parse(r#"{"type":"cancel"}"#), Ok(ClientFrame::Cancel { turn_id: None }));
+        assert!(matches!(ClientFrame::parse(r#"{"type":"ask","message":"x","options":{"top_k":3}}"#), Ok(ClientFrame::Ask(_))));
+    }
+
+    #[test]
+    fn a_bad_frame_is_told_what_is_wrong_with_it() {
+        let wrong = |text: &str| ClientFrame::parse(text).unwrap_err();
+        assert!(wrong("{").contains("not valid JSON"));
+        assert!(wrong("[1]").contains("JSON object"));
+        assert!(wrong(r#"{"message":5}"#).contains("expected a string"));
+        assert!(wrong(r#"{"type":"dance"}"#).contains("unknown variant `dance`"));
+        assert!(wrong("{}").contains("missing field `message`"));
+    }
+}

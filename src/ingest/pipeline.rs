@@ -1,0 +1,245 @@
+//! The stages of an ingest, each on its own thread, joined by bounded queues.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use mentor_actors::domain::{Chunk, DocumentContent, DocumentRecord, EmbeddedChunk, Embedding, EngineError};
+use mentor_actors::embedding::EmbeddingWorkers;
+use mentor_actors::ports::{Chunker, Corpus, Extractor};
+use mentor_actors::telemetry::{Measurement, Telemetry};
+use tokio::sync::oneshot;
+
+use super::{Failure, Found, Plan, Progress, Report, StageSeconds};
+
+/// Documents that may wait between two stages. Each holds the text of one book, so the bound keeps memory small; two are
+/// enough for the embedder never to wait for a book of ordinary size.
+const DOCUMENTS_BETWEEN_STAGES: usize = 2;
+
+/// Chunks handed to an embedding worker at once. Sorted by length, so that little is padded; the embedder makes its own
+/// batches of them.
+const CHUNKS_A_JOB: usize = 32;
+
+/// What an ingest works with.
+pub struct IngestParts {
+    /// Reads files.
+    pub extractor: Arc<dyn Extractor>,
+    /// Cuts text.
+    pub chunker: Arc<dyn Chunker>,
+    /// Embeds chunks.
+    pub embedding: EmbeddingWorkers,
+    /// How many embedding workers there are.
+    pub workers: usize,
+    /// The clock that the embedding workers' measurements go to.
+    pub clock: Arc<EmbedClock>,
+}
+
+/// Adds up the time that embedding workers spend at work.
+#[derive(Debug, Default)]
+pub struct EmbedClock {
+    micros: AtomicU64,
+}
+
+impl EmbedClock {
+    fn busy(&self) -> Duration {
+        Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    }
+}
+
+impl Telemetry for EmbedClock {
+    fn record(&self, measurement: Measurement) {
+        if let Measurement::Embedded { took, .. } = measurement {
+            self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+}
+
+/// A document between two stages.
+struct Extracted {
+    found: Found,
+    content: DocumentContent,
+}
+
+/// A document whose vectors are being made.
+struct InEmbedding {
+    record: DocumentRecord,
+    chunks: Vec<Chunk>,
+    batches: Vec<PendingBatch>,
+}
+
+/// Which chunks were handed over together, and where their vectors will come from.
+struct PendingBatch {
+    members: Vec<usize>,
+    vectors: oneshot::Receiver<Result<Vec<Embedding>, EngineError>>,
+}
+
+/// Carries the plan out.
+///
+/// # Errors
+/// When the store cannot be written or the embedder is lost; a document that fails by itself is in the report.
+pub fn run(plan: &Plan, parts: &IngestParts, corpus: &mut dyn Corpus, progress: &Progress) -> anyhow::Result<Report> {
+    let start = Instant::now();
+    let mut report = Report { unchanged: plan.unchanged.len(), ..Report::default() };
+    report.failures.extend(plan.unchanged.iter().flat_map(page_failures));
+    for id in &plan.gone {
+        corpus.remove(id).with_context(|| format!("cannot remove {id}"))?;
+        report.removed += 1;
+    }
+    let (mut extract_time, mut chunk_time) = (Duration::ZERO, Duration::ZERO);
+    let mut write_time = Duration::ZERO;
+    let outcome = std::thread::scope(|scope| {
+        let (extracted, to_chunk) = sync_channel(DOCUMENTS_BETWEEN_STAGES);
+        let (embedding, to_write) = sync_channel(DOCUMENTS_BETWEEN_STAGES);
+        let extracting = scope.spawn(|| extract(plan, &*parts.extractor, extracted, progress));
+        let chunking = scope.spawn(|| chunk(to_chunk, parts, embedding, progress));
+        let written = write(to_write, corpus, progress, &mut report, &mut write_time);
+        // A panic in a stage is a fault of ours: it goes on here, with its own message.
+        let (failures, time) = extracting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        report.failures.extend(failures);
+        extract_time = time;
+        let chunked = chunking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        written.and(chunked.map(|time| chunk_time = time))
+    });
+    progress.finish();
+    outcome?;
+    let finishing = Instant::now();
+    let stats = corpus.finish().context("cannot finish the ingest")?;
+    write_time += finishing.elapsed();
+    report.seconds = start.elapsed().as_secs_f64();
+    #[allow(clippy::cast_precision_loss)] // a handful of workers
+    let embed = parts.clock.busy().as_secs_f64() / parts.workers as f64;
+    report.stages = StageSeconds {
+        extract: extract_time.as_secs_f64(),
+        chunk: chunk_time.as_secs_f64(),
+        embed,
+        write: write_time.as_secs_f64(),
+    };
+    report.close(&stats);
+    Ok(report)
+}
+
+fn page_failures(record: &DocumentRecord) -> impl Iterator<Item = Failure> + '_ {
+    record.failed_pages.iter().map(|(page, reason)| Failure {
+        document: record.id.0.clone(),
+        page: Some(*page),
+        reason: reason.clone(),
+    })
+}
+
+/// Reads one document after the other; gives the failures and the time that reading took.
+fn extract(
+    plan: &Plan,
+    extractor: &dyn Extractor,
+    next: SyncSender<Extracted>,
+    progress: &Progress,
+) -> (Vec<Failure>, Duration) {
+    let (mut failures, mut time) = (Vec::new(), Duration::ZERO);
+    let mut todo: Vec<&Found> = plan.new.iter().chain(&plan.changed).collect();
+    todo.sort_by_key(|found| found.bytes);
+    for found in todo {
+        let start = Instant::now();
+        let result = extractor.extract(&found.path);
+        time += start.elapsed();
+        progress.extracted(&found.id.0, found.bytes);
+        match result {
+            Ok(content) => {
+                if next.send(Extracted { found: found.clone(), content }).is_err() {
+                    break; // a later stage failed and says why
+                }
+            }
+            Err(error) => {
+                progress.failed(&found.id.0, &error.to_string());
+                failures.push(Failure { document: found.id.0.clone(), page: None, reason: error.to_string() });
+            }
+        }
+    }
+    (failures, time)
+}
+
+/// Cuts each document and hands its chunks to the embedding workers; gives the time that cutting took.
+fn chunk(
+    documents: Receiver<Extracted>,
+    parts: &IngestParts,
+    next: SyncSender<InEmbedding>,
+    progress: &Progress,
+) -> anyhow::Result<Duration> {
+    let mut time = Duration::ZERO;
+    for Extracted { found, content } in documents {
+        let start = Instant::now();
+        let chunks = parts.chunker.chunk(&content);
+        time += start.elapsed();
+        progress.to_embed(chunks.len());
+        let record = record(&found, &content, chunks.len());
+        let batches = submit(&chunks, &parts.embedding)?;
+        if next.send(InEmbedding { record, chunks, batches }).is_err() {
+            break; // the writer failed and says why
+        }
+    }
+    Ok(time)
+}
+
+fn record(found: &Found, content: &DocumentContent, chunks: usize) -> DocumentRecord {
+    let failed = content.pages.iter().filter_map(|page| Some((page.page.unwrap_or(1), page.text.clone().err()?)));
+    DocumentRecord {
+        id: found.id.clone(),
+        hash: found.hash,
+        kind: content.kind,
+        pages: u32::try_from(content.pages.len()).unwrap_or(u32::MAX),
+        failed_pages: failed.collect(),
+        chunks: u32::try_from(chunks).unwrap_or(u32::MAX),
+    }
+}
+
+/// Hands chunks of like length to the workers together, waiting for room in their queue.
+fn submit(chunks: &[Chunk], workers: &EmbeddingWorkers) -> Result<Vec<PendingBatch>, EngineError> {
+    let mut order: Vec<usize> = (0..chunks.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(chunks[*index].tokens));
+    let batch = |members: &[usize]| {
+        let texts = members.iter().map(|index| chunks[*index].text.clone()).collect();
+        Ok(PendingBatch { members: members.to_vec(), vectors: workers.submit_bulk(texts)? })
+    };
+    order.chunks(CHUNKS_A_JOB).map(batch).collect()
+}
+
+/// Waits for each document's vectors and commits it.
+fn write(
+    documents: Receiver<InEmbedding>,
+    corpus: &mut dyn Corpus,
+    progress: &Progress,
+    report: &mut Report,
+    time: &mut Duration,
+) -> anyhow::Result<()> {
+    for InEmbedding { record, chunks, batches } in documents {
+        report.tokens += chunks.iter().map(|chunk| chunk.tokens as u64).sum::<u64>();
+        let embedded = collect(chunks, batches, progress)?;
+        let start = Instant::now();
+        corpus.put(&record, &embedded).with_context(|| format!("cannot store {}", record.id))?;
+        *time += start.elapsed();
+        report.ingested += 1;
+        report.pages += u64::from(record.pages);
+        report.chunks += embedded.len() as u64;
+        report.failures.extend(page_failures(&record));
+        progress.written(&record.id.0, record.pages, embedded.len());
+    }
+    Ok(())
+}
+
+/// Puts every vector back beside its chunk.
+fn collect(
+    chunks: Vec<Chunk>,
+    batches: Vec<PendingBatch>,
+    progress: &Progress,
+) -> Result<Vec<EmbeddedChunk>, EngineError> {
+    let mut vectors: Vec<Option<Embedding>> = vec![None; chunks.len()];
+    for batch in batches {
+        let made = batch.vectors.blocking_recv().unwrap_or(Err(EngineError::WorkerLost("embed")))?;
+        progress.embedded(made.len());
+        for (index, vector) in batch.members.into_iter().zip(made) {
+            vectors[index] = Some(vector);
+        }
+    }
+    let missing = || EngineError::Failed("the embedder gave fewer vectors than it was given texts".into());
+    chunks.into_iter().zip(vectors).map(|(chunk, vector)| Ok((chunk, vector.ok_or_else(missing)?))).collect()
+}

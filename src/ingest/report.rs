@@ -1,0 +1,124 @@
+//! What an ingest did, for people and for programs.
+
+use std::fmt::{self, Display};
+
+use mentor_actors::domain::CorpusStats;
+use serde::Serialize;
+
+/// Something that could not be ingested.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Failure {
+    /// Which document.
+    pub document: String,
+    /// Which page; the whole document when `None`.
+    pub page: Option<u32>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Where the time went, in seconds of each stage's own work; the stages overlap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct StageSeconds {
+    /// Reading text out of files.
+    pub extract: f64,
+    /// Cutting it into chunks, tokenising included.
+    pub chunk: f64,
+    /// Embedding, summed over the workers and divided by their number.
+    pub embed: f64,
+    /// Writing and tidying the store.
+    pub write: f64,
+}
+
+/// The result of an ingest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// Documents stored in this run.
+    pub ingested: usize,
+    /// Documents that were already there.
+    pub unchanged: usize,
+    /// Documents removed.
+    pub removed: usize,
+    /// Pages of the documents stored in this run.
+    pub pages: u64,
+    /// Chunks stored in this run.
+    pub chunks: u64,
+    /// Tokens embedded in this run.
+    pub tokens: u64,
+    /// From start to end.
+    pub seconds: f64,
+    /// Where they went.
+    pub stages: StageSeconds,
+    /// Pages and documents without text, also those remembered from earlier runs.
+    pub failures: Vec<Failure>,
+    /// Chunks in the store now.
+    pub chunks_in_store: u64,
+    /// Documents in the store now.
+    pub documents_in_store: u64,
+}
+
+impl Report {
+    /// Exit code of the command: 0 when everything was ingested, 3 when something failed.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if self.failures.is_empty() { 0 } else { 3 }
+    }
+
+    pub(super) fn close(&mut self, stats: &CorpusStats) {
+        self.failures.sort();
+        self.chunks_in_store = stats.chunks;
+        self.documents_in_store = stats.documents;
+    }
+
+    /// Part of the time in which the embedder worked, 0 to 1.
+    fn embedder_busy(&self) -> f64 {
+        if self.seconds > 0.0 { self.stages.embed / self.seconds } else { 0.0 }
+    }
+}
+
+/// `count / seconds`, or zero for no time.
+#[allow(clippy::cast_precision_loss)] // counts of pages and tokens are far below 2^52
+fn rate(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<12}{:>10}", "documents", self.ingested)?;
+        writeln!(f, "{:<12}{:>10}   {:.1} pages/s", "pages", self.pages, rate(self.pages, self.seconds))?;
+        writeln!(f, "{:<12}{:>10}", "chunks", self.chunks)?;
+        writeln!(f, "{:<12}{:>10}   {:.0} tokens/s", "tokens", self.tokens, rate(self.tokens, self.seconds))?;
+        let StageSeconds { extract, chunk, embed, write } = self.stages;
+        writeln!(
+            f,
+            "{:<12}{:>10.1}   extract {extract:.1}, chunk {chunk:.1}, embed {embed:.1} (busy {:.0} %), write {write:.1}",
+            "seconds",
+            self.seconds,
+            100.0 * self.embedder_busy()
+        )?;
+        writeln!(f, "{:<12}{:>10}   removed {}", "unchanged", self.unchanged, self.removed)?;
+        write!(f, "{:<12}{:>10}   in {} documents", "in store", self.chunks_in_store, self.documents_in_store)?;
+        if !self.failures.is_empty() {
+            write!(f, "\n\nwithout text ({}):", self.failures.len())?;
+        }
+        for Failure { document, page, reason } in &self.failures {
+            match page {
+                Some(page) => write!(f, "\n  {document}, page {page}: {reason}")?,
+                None => write!(f, "\n  {document}: {reason}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_listed_with_page_and_reason_and_decide_the_exit_code() {
+        let failure = Failure { document: "a.pdf".into(), page: Some(84), reason: "broken font".into() };
+        let report = Report { failures: vec![failure], ..Report::default() };
+        assert!(report.to_string().ends_with("  a.pdf, page 84: broken font"));
+        assert_eq!((report.exit_code(), Report::default().exit_code()), (3, 0));
+    }
+}
