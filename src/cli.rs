@@ -52,9 +52,6 @@ pub enum Command {
     /// The effective configuration.
     #[command(after_help = "Example:\n  mentor config --top-k 8 > my-course.toml")]
     Config,
-    /// Reads a PDF in a process of its own; used by `ingest`.
-    #[command(hide = true, name = "extract-pdf")]
-    ExtractPdf,
 }
 
 /// Arguments of `ingest`.

@@ -89,8 +89,8 @@ configuration! {
     embedder / "MENTOR_EMBEDDER": String = String::new();
     /// Where the engines run: auto, cpu or cuda.
     device / "MENTOR_DEVICE": Device = Device::Auto;
-    /// What is logged, as a filter: error, warn, info, debug, or per module as in `info,lance=warn`.
-    log / "MENTOR_LOG": String = "info".into();
+    /// What is logged, as a filter: error, warn, info, debug, or per module.
+    log / "MENTOR_LOG": String = "warn,mentor=info,mentor_actors=info,mentor_engines=info".into();
 
     /// Passages to retrieve for a question. More give the model more to read: each costs about 130 prompt tokens.
     top_k / "MENTOR_TOP_K": usize = 5;

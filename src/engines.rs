@@ -161,6 +161,9 @@ pub fn for_ingest(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Re
 /// Embedding workers of an ingest: one that uses every core.
 const INGEST_WORKERS: usize = 1;
 
+/// First argument that makes the program read one PDF, in a process of its own, instead of a command.
+pub const EXTRACT_PDF: &str = "extract-pdf";
+
 fn extractor(config: &Config) -> anyhow::Result<FileExtractor> {
     let program = std::env::current_exe().context("cannot find the program's own file")?;
     let limits = PdfLimits {
@@ -168,7 +171,7 @@ fn extractor(config: &Config) -> anyhow::Result<FileExtractor> {
         page_time: Duration::from_secs(config.extract_page_s),
         ..PdfLimits::default()
     };
-    let pdf = PdfExtractor { program, arguments: vec!["extract-pdf".into()], limits };
+    let pdf = PdfExtractor { program, arguments: vec![EXTRACT_PDF.into()], limits };
     Ok(FileExtractor::new(config.max_file_mb << 20).with_pdf(pdf))
 }
 

@@ -8,17 +8,18 @@ use clap::Parser as _;
 use mentor::cli::{Cli, Command};
 use mentor::commands;
 use mentor::config::Config;
+use mentor::engines::EXTRACT_PDF;
 use tracing_subscriber::EnvFilter;
 
 /// A wrong command line, configuration or environment; also what clap exits with.
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    // The extractor's process gets no configuration, no log and no environment: it only reads one file.
-    if matches!(cli.command, Command::ExtractPdf) {
+    // The extractor's process gets no configuration, no log and no environment, and its orders are no command line of ours.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == EXTRACT_PDF) {
         return commands::extract_pdf();
     }
+    let cli = Cli::parse();
     match run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -44,7 +45,6 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Stats(arguments) => commands::stats(&config, arguments.json),
         Command::Models(arguments) => commands::models(&config, arguments),
         Command::Config => commands::config(&config),
-        Command::ExtractPdf => Ok(FAILED), // handled in main, before the configuration
     }
 }
 

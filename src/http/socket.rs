@@ -174,7 +174,12 @@ impl Socket {
         let Some((_, conversation)) = &self.bound else { return };
         // An actor that is gone has no turn to cancel.
         let sent = conversation.actor.send(Cancel { turn_id });
-        ctx.spawn(async move { drop(sent.await) }.into_actor(self));
+        let told = async move {
+            if sent.await.is_err() {
+                tracing::debug!("a cancel came after its conversation had ended");
+            }
+        };
+        ctx.spawn(told.into_actor(self));
     }
 
     fn resume(&mut self, after: u64, ctx: &mut Ctx) {
