@@ -102,11 +102,11 @@ configuration! {
     /// Most tokens of a prompt. On a CPU every token delays the first word by some milliseconds.
     prompt_tokens / "MENTOR_PROMPT_TOKENS": usize = 1_200;
     /// Longest answer, in tokens.
-    max_tokens / "MENTOR_MAX_TOKENS": usize = 256;
+    max_tokens / "MENTOR_MAX_TOKENS": usize = 192;
     /// Tokens of the model's context for one conversation; must hold a prompt and an answer.
     context_tokens / "MENTOR_CONTEXT_TOKENS": usize = 2_048;
     /// Sampling temperature; 0 always takes the most probable token.
-    temperature / "MENTOR_TEMPERATURE": f32 = 0.2;
+    temperature / "MENTOR_TEMPERATURE": f32 = 0.0;
     /// Keep the most probable tokens that together have this probability.
     top_p / "MENTOR_TOP_P": f32 = 0.9;
     /// Drop tokens less probable than this times the best.
@@ -114,7 +114,7 @@ configuration! {
     /// Divides the score of tokens seen lately; 1 is off. Small models repeat themselves without it.
     repeat_penalty / "MENTOR_REPEAT_PENALTY": f32 = 1.1;
     /// Strength of the penalty on repeated sequences (DRY); 0 is off.
-    dry_multiplier / "MENTOR_DRY_MULTIPLIER": f32 = 0.8;
+    dry_multiplier / "MENTOR_DRY_MULTIPLIER": f32 = 0.0;
     /// Seed of the sampler: the same seed and prompt give the same answer.
     seed / "MENTOR_SEED": u32 = 42;
     /// Earlier questions and answers of a conversation that the model sees.
@@ -124,7 +124,7 @@ configuration! {
     /// Threads of the generator; 0 for one a core.
     threads / "MENTOR_THREADS": usize = 0;
 
-    /// Embedding workers for questions; 0 for one.
+    /// Embedding workers; 0 for one when serving, and for one a core when ingesting.
     embed_workers / "MENTOR_EMBED_WORKERS": usize = 0;
     /// Threads of each embedding worker; 0 to share the cores between the workers.
     embed_threads / "MENTOR_EMBED_THREADS": usize = 0;
@@ -164,8 +164,7 @@ configuration! {
 }
 
 /// What the model is told. Short: a small model follows few instructions, and every token of it is read for every question.
-pub const DEFAULT_SYSTEM_PROMPT: &str = "You are a tutor. Answer the student's question in a few clear sentences, using only \
-     the passages from the course materials. If they do not contain the answer, say so.";
+pub const DEFAULT_SYSTEM_PROMPT: &str = "You help students. Use the passages to answer. Be short and precise.";
 
 /// Variables of the scripts and of other commands, which are not keys of the configuration.
 const OTHER_ENVIRONMENT: &[&str] = &[
@@ -263,7 +262,7 @@ mod tests {
         let mut config = Config::default();
         config.apply(parse("top_k = 7\nlisten = '0.0.0.0:9'").unwrap());
         config.apply(ConfigLayer { top_k: Some(9), ..ConfigLayer::default() });
-        assert_eq!((config.top_k, config.listen.as_str(), config.max_tokens), (9, "0.0.0.0:9", 256));
+        assert_eq!((config.top_k, config.listen.as_str(), config.max_tokens), (9, "0.0.0.0:9", 192));
     }
 
     #[test]

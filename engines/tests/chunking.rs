@@ -43,9 +43,29 @@ impl Dice {
     /// Text with everything a page may hold: sentences, lists, code, long lines, giant words, other scripts.
     fn text(&mut self) -> String {
         const PIECES: &[&str] = &[
-            "The heap grows. ", "A pointer, e.g. Fig. 3, points to it? ", "Yes! ", "größe naïve ½ ", "\n", "\n\n", "\r\n",
-            "    if x > 0:\n", "- item\n", "漢字かな交じり文。", "🦀👩‍👩‍👧 ", "# Heading\n", "\n## Another\n\n", "...", " . ", "\t",
-            "\u{A0}", "\u{2028}", "e\u{301}", "word ", "another longer sentence without any end ", "```\n", "1. ",
+            "The heap grows. ",
+            "A pointer, e.g. Fig. 3, points to it? ",
+            "Yes! ",
+            "größe naïve ½ ",
+            "\n",
+            "\n\n",
+            "\r\n",
+            "    if x > 0:\n",
+            "- item\n",
+            "漢字かな交じり文。",
+            "🦀👩‍👩‍👧 ",
+            "# Heading\n",
+            "\n## Another\n\n",
+            "...",
+            " . ",
+            "\t",
+            "\u{A0}",
+            "\u{2028}",
+            "e\u{301}",
+            "word ",
+            "another longer sentence without any end ",
+            "```\n",
+            "1. ",
         ];
         let mut text = String::new();
         for _ in 0..self.roll(120) {

@@ -155,7 +155,11 @@ fn a_file_is_read_page_by_page_with_words_lines_and_paragraphs() {
 
 #[test]
 fn divided_words_and_compounds_are_told_apart() {
-    let page = lines(&["We write floating-point here and de-", "lete a line; then a floating-", "point number follows it all."]);
+    let page = lines(&[
+        "We write floating-point here and de-",
+        "lete a line; then a floating-",
+        "point number follows it all.",
+    ]);
     let text = "We write floating-point here and delete a line; then a floating-point number follows it all.";
     assert_eq!(texts(&read(&Pdf::with_pages(&[&page]).bytes())), [Ok(text)]);
 }
@@ -181,10 +185,11 @@ fn words_are_told_by_gaps_where_a_page_has_no_spaces() {
 
 #[test]
 fn the_quote_operators_and_forms_are_read_too() {
-    let mut pdf = Pdf::with_pages(&["BT /F1 10 Tf 12 TL 50 700 Td (One) Tj (Two) ' 0 0 (Three) \" ET 1 0 0 1 0 -200 cm /X Do"]);
+    let mut pdf =
+        Pdf::with_pages(&["BT /F1 10 Tf 12 TL 50 700 Td (One) Tj (Two) ' 0 0 (Three) \" ET 1 0 0 1 0 -200 cm /X Do"]);
     let form = "/Type /XObject /Subtype /Form /Resources << /Font << /F1 3 0 R >> >>";
-    pdf.add_stream(form, b"BT /F1 10 Tf 50 700 Td (Form) Tj ET");
-    assert_eq!(texts(&read(&pdf.bytes())), [Ok("One\nTwo\nThree\n\nForm")]);
+    pdf.add_stream(form, b"BT /F1 10 Tf 50 700 Td (A form with a line of some width) Tj ET");
+    assert_eq!(texts(&read(&pdf.bytes())), [Ok("One\nTwo\nThree\n\nA form with a line of some width")]);
 }
 
 #[test]
@@ -204,7 +209,8 @@ fn a_page_that_is_only_an_image_says_so() {
 fn a_font_without_a_unicode_map_is_the_reason_for_an_empty_page() {
     let mut pdf = Pdf::with_pages(&["BT /F1 10 Tf 50 700 Td <00010002> Tj ET"]);
     pdf.objects[2] =
-        b"<< /Type /Font /Subtype /Type0 /Encoding /Identity-H /DescendantFonts [<< /Subtype /CIDFontType2 >>] >>".to_vec();
+        b"<< /Type /Font /Subtype /Type0 /Encoding /Identity-H /DescendantFonts [<< /Subtype /CIDFontType2 >>] >>"
+            .to_vec();
     let content = read(&pdf.bytes());
     let reason = "the page's fonts do not say which letters they show (try text recognition)";
     assert_eq!(texts(&content), [Err(reason)]);
@@ -271,7 +277,8 @@ fn a_page_that_unpacks_to_gigabytes_fails_alone() {
 #[test]
 fn a_child_that_says_nothing_is_stopped_in_time_even_if_another_process_holds_its_output() {
     let limits = PdfLimits { page_time: Duration::from_millis(200), ..tight() };
-    let silent = PdfExtractor { program: "/bin/sh".into(), arguments: vec!["-c".into(), "sleep 20; true".into()], limits };
+    let silent =
+        PdfExtractor { program: "/bin/sh".into(), arguments: vec!["-c".into(), "sleep 20; true".into()], limits };
     let started = Instant::now();
     let reason = silent.extract(&file(&Pdf::with_pages(&[""]).bytes()).path).expect_err("must be stopped").to_string();
     assert_eq!(reason, "opening the file took too long (damaged, or made to do so)");

@@ -25,9 +25,7 @@ pub(super) fn decode(bytes: &[u8], declared: Option<&'static Encoding>) -> Resul
         return Err(EngineError::Failed(format!("not a text file but {what}")));
     }
     let text = match (Encoding::for_bom(bytes), std::str::from_utf8(bytes)) {
-        (Some((encoding, mark_bytes)), _) => {
-            encoding.decode_without_bom_handling(&bytes[mark_bytes..]).0.into_owned()
-        }
+        (Some((encoding, mark_bytes)), _) => encoding.decode_without_bom_handling(&bytes[mark_bytes..]).0.into_owned(),
         (None, Ok(text)) => text.to_owned(),
         (None, Err(_)) => {
             let encoding = declared.filter(|encoding| *encoding != UTF_8).unwrap_or(WINDOWS_1252);

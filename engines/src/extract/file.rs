@@ -93,7 +93,10 @@ mod tests {
     fn each_kind_of_unusable_file_is_refused_with_its_reason() {
         assert_eq!(refusal("a.txt", b""), "the file is empty");
         assert_eq!(refusal("a.docx", b"x"), "files of type 'docx' cannot be read");
-        assert_eq!(refusal("a.txt", &vec![b'x'; (3 << 20) + 1]), "the file has 4 MiB, more than the 3 MiB that are allowed");
+        assert_eq!(
+            refusal("a.txt", &vec![b'x'; (3 << 20) + 1]),
+            "the file has 4 MiB, more than the 3 MiB that are allowed"
+        );
         assert_eq!(refusal("a.pdf", b"x"), "this program was built without a PDF reader");
     }
 

@@ -54,8 +54,31 @@ fn most_open_elements(source: &str) -> usize {
 fn closes_itself(name: &str) -> bool {
     matches!(
         name,
-        "area" | "base" | "br" | "col" | "embed" | "hr" | "img" | "input" | "link" | "meta" | "source" | "track" | "wbr"
-            | "p" | "li" | "dt" | "dd" | "tr" | "td" | "th" | "thead" | "tbody" | "tfoot" | "option" | "path"
+        "area"
+            | "base"
+            | "br"
+            | "col"
+            | "embed"
+            | "hr"
+            | "img"
+            | "input"
+            | "link"
+            | "meta"
+            | "source"
+            | "track"
+            | "wbr"
+            | "p"
+            | "li"
+            | "dt"
+            | "dd"
+            | "tr"
+            | "td"
+            | "th"
+            | "thead"
+            | "tbody"
+            | "tfoot"
+            | "option"
+            | "path"
     )
 }
 
@@ -83,17 +106,52 @@ fn to_markdown(source: &str) -> String {
 fn is_unread(name: &str) -> bool {
     matches!(
         name,
-        "head" | "script" | "style" | "nav" | "noscript" | "template" | "iframe" | "object" | "svg" | "canvas"
-            | "audio" | "video" | "button" | "select" | "textarea" | "datalist"
+        "head"
+            | "script"
+            | "style"
+            | "nav"
+            | "noscript"
+            | "template"
+            | "iframe"
+            | "object"
+            | "svg"
+            | "canvas"
+            | "audio"
+            | "video"
+            | "button"
+            | "select"
+            | "textarea"
+            | "datalist"
     )
 }
 
 fn is_block(name: &str) -> bool {
     matches!(
         name,
-        "p" | "div" | "section" | "article" | "main" | "aside" | "header" | "footer" | "ul" | "ol" | "dl" | "dt" | "dd"
-            | "table" | "caption" | "blockquote" | "figure" | "figcaption" | "address" | "details" | "summary" | "form"
-            | "fieldset" | "hr" | "body"
+        "p" | "div"
+            | "section"
+            | "article"
+            | "main"
+            | "aside"
+            | "header"
+            | "footer"
+            | "ul"
+            | "ol"
+            | "dl"
+            | "dt"
+            | "dd"
+            | "table"
+            | "caption"
+            | "blockquote"
+            | "figure"
+            | "figcaption"
+            | "address"
+            | "details"
+            | "summary"
+            | "form"
+            | "fieldset"
+            | "hr"
+            | "body"
     )
 }
 

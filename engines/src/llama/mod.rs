@@ -8,6 +8,8 @@
 //! | `log` | llama.cpp's own log becomes `tracing` events |
 //! | `source` | loads the model once, builds engines on it |
 //! | `engine` | the port: slots, one batch a step |
+//! | `slot` | what a slot holds |
+//! | `context` | llama.cpp's context and batch, with everything bounded that would end the process |
 //! | `plan` | which slot feeds how many tokens into a batch (pure) |
 //! | `reuse` | how much of an evaluated prompt a new one may keep (pure) |
 //! | `template` | the model's chat template with the messages' places marked (pure) |
@@ -16,11 +18,12 @@
 //! | `repetition` | notices that an answer goes round in circles (pure) |
 //! | `sampler` | the port's sampling settings as a llama.cpp sampler chain |
 //!
-//! llama.cpp ends the process when it is called wrongly (a batch too long, a sequence it does not have, logits that were
-//! not asked for), so everything that reaches it is bounded here first.
+//! llama.cpp ends the process when it is called wrongly (a batch too long, a sequence it does not have, scores that were
+//! not asked for), and so it does when a GPU fails. What can be checked is checked here first.
 
 mod answer;
 mod config;
+mod context;
 mod cpu;
 mod engine;
 mod load;
@@ -30,6 +33,7 @@ mod prompt;
 mod repetition;
 mod reuse;
 mod sampler;
+mod slot;
 mod source;
 mod template;
 #[cfg(test)]

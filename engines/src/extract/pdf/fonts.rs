@@ -7,7 +7,7 @@
 
 use pdf_extract::{Dictionary, Document, Object, Stream};
 
-use super::standard_encoding;
+use super::{standard_encoding, unicode_map};
 
 /// Codes of a composite font: two bytes.
 const MAX_CID: i64 = 0xFFFF;
@@ -53,7 +53,7 @@ fn simple(document: &Document, font: &Dictionary, subtype: &str) -> Dictionary {
     if let Some(width) = descriptor.and_then(|descriptor| number(entry(document, descriptor, b"MissingWidth")?)) {
         copy.set("MissingWidth", real(width));
     }
-    let has_map = copy_stream(document, font, b"ToUnicode", &mut copy);
+    let has_map = copy_unicode_map(document, font, &mut copy);
     let encoding = encoding(document, font, subtype);
     let program = descriptor.and_then(|descriptor| program(document, descriptor, has_map, encoding.as_ref()));
     match (encoding, &program) {
@@ -190,7 +190,7 @@ fn type3(document: &Document, font: &Dictionary) -> Dictionary {
     copy.set("FirstChar", 0);
     copy.set("LastChar", 255);
     copy.set("Widths", by_code.into_iter().map(real).collect::<Vec<_>>());
-    copy_stream(document, font, b"ToUnicode", &mut copy);
+    copy_unicode_map(document, font, &mut copy);
     copy.set("Encoding", encoding(document, font, "Type3").unwrap_or_else(|| standard(Vec::new())));
     copy
 }
@@ -199,7 +199,7 @@ fn composite(document: &Document, font: &Dictionary) -> Dictionary {
     let mut copy = Dictionary::new();
     copy.set("Subtype", name("Type0"));
     copy.set("BaseFont", name(EMBEDDED));
-    copy_stream(document, font, b"ToUnicode", &mut copy);
+    copy_unicode_map(document, font, &mut copy);
     if !copy_stream(document, font, b"Encoding", &mut copy) {
         let encoding = entry(document, font, b"Encoding").and_then(|object| object.as_name().ok());
         copy.set("Encoding", Object::Name(encoding.unwrap_or(b"Identity-H").to_vec()));
@@ -243,6 +243,14 @@ fn widths(document: &Document, font: &Dictionary) -> Vec<f64> {
     let mut widths = numbers(document, entry(document, font, b"Widths"));
     widths.truncate(256);
     widths
+}
+
+/// Copies the map from codes to Unicode, and says whether there was one.
+fn copy_unicode_map(document: &Document, font: &Dictionary, copy: &mut Dictionary) -> bool {
+    let Some(Object::Stream(stream)) = entry(document, font, b"ToUnicode") else { return false };
+    let Some(map) = stream.get_plain_content().ok().and_then(|map| unicode_map::rewritten(&map)) else { return false };
+    copy.set("ToUnicode", Stream::new(Dictionary::new(), map));
+    true
 }
 
 /// Copies a stream, decoded, and says whether there was one.

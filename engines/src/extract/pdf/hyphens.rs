@@ -39,7 +39,10 @@ impl Vocabulary {
         let (left, right) = (left.to_lowercase(), right.to_lowercase());
         let (joined, hyphenated) = (self.uses(&format!("{left}{right}")), self.uses(&format!("{left}-{right}")));
         if joined == 0 && hyphenated == 0 {
-            return left.chars().count() > 2 && right.chars().count() > 3 && self.uses(&left) > 0 && self.uses(&right) > 0;
+            return left.chars().count() > 2
+                && right.chars().count() > 3
+                && self.uses(&left) > 0
+                && self.uses(&right) > 0;
         }
         hyphenated > joined
     }
@@ -103,7 +106,10 @@ mod tests {
 
     #[test]
     fn a_word_the_book_also_writes_whole_loses_its_hyphen_even_if_its_parts_are_words() {
-        assert_eq!(resolved(&["in the database", "data and base, data, base: a data\u{AD}base"])[1].split(' ').last(), Some("database"));
+        assert_eq!(
+            resolved(&["in the database", "data and base, data, base: a data\u{AD}base"])[1].split(' ').last(),
+            Some("database")
+        );
     }
 
     #[test]

@@ -169,7 +169,8 @@ impl OpenLine {
 
     /// TeX draws an accent first and its letter over it; Unicode has them the other way round.
     fn puts_under_accent(&mut self, glyph: &Glyph) -> bool {
-        let over = glyph.along < self.line.right - OVERPRINT * glyph.size && glyph.text.starts_with(char::is_alphabetic);
+        let over =
+            glyph.along < self.line.right - OVERPRINT * glyph.size && glyph.text.starts_with(char::is_alphabetic);
         let accent = self.line.text.chars().next_back().and_then(combining);
         let Some(accent) = accent.filter(|_| over && !self.space) else { return false };
         self.line.text.pop();

@@ -24,6 +24,7 @@ mod progress;
 mod protocol;
 mod sandbox;
 mod standard_encoding;
+mod unicode_map;
 
 pub use child::run_pdf_child;
 pub use parent::{PdfExtractor, PdfLimits};

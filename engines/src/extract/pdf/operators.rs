@@ -32,7 +32,12 @@ pub(super) struct Reduced {
 }
 
 /// Reduces one page's content.
-pub(super) fn reduce(document: &Document, content: &[u8], resources: &Dictionary, shelf: &mut dyn FontShelf) -> Reduced {
+pub(super) fn reduce(
+    document: &Document,
+    content: &[u8],
+    resources: &Dictionary,
+    shelf: &mut dyn FontShelf,
+) -> Reduced {
     let mut reducer = Reducer { document, shelf, page: Reduced::default() };
     reducer.stream(content, resources, 0);
     reducer.page

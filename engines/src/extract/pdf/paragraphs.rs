@@ -82,7 +82,7 @@ fn run_on(text: &mut String, next: &str) {
     text.push_str(next);
 }
 
-/// The median distance of neighbouring lines of one size, in font sizes.
+/// The (lower) median distance of neighbouring lines of one size, in font sizes.
 fn usual_leading(lines: &[Line]) -> f64 {
     let mut leadings: Vec<f64> = lines
         .windows(2)
@@ -91,7 +91,7 @@ fn usual_leading(lines: &[Line]) -> f64 {
         .filter(|leading| (0.8..2.5).contains(leading))
         .collect();
     leadings.sort_by(f64::total_cmp);
-    leadings.get(leadings.len() / 2).copied().unwrap_or(USUAL_LEADING)
+    leadings.get(leadings.len().saturating_sub(1) / 2).copied().unwrap_or(USUAL_LEADING)
 }
 
 fn same_size(a: &Line, b: &Line) -> bool {
@@ -192,7 +192,12 @@ mod tests {
 
     #[test]
     fn full_lines_run_on_and_short_ones_stand_alone() {
-        let page = [line(0.0, 0.0, "a full line of"), line(1.0, 0.0, "words and then"), line(2.0, 0.0, "short"), line(3.0, 0.0, "one more")];
+        let page = [
+            line(0.0, 0.0, "a full line of"),
+            line(1.0, 0.0, "words and then"),
+            line(2.0, 0.0, "short"),
+            line(3.0, 0.0, "one more"),
+        ];
         assert_eq!(join(&page), "a full line of words and then short\none more");
     }
 
@@ -226,12 +231,20 @@ mod tests {
     #[test]
     fn rows_of_a_table_stand_alone() {
         let row = |row, text| Line { column_gaps: 2, ..line(row, 0.0, text) };
-        assert_eq!(join(&[row(0.0, "1 Tanya Dickson"), row(1.0, "2 Heidi Herring")]), "1 Tanya Dickson\n2 Heidi Herring");
+        assert_eq!(
+            join(&[row(0.0, "1 Tanya Dickson"), row(1.0, "2 Heidi Herring")]),
+            "1 Tanya Dickson\n2 Heidi Herring"
+        );
     }
 
     #[test]
     fn a_divided_word_is_marked_and_a_dash_takes_no_space() {
-        let page = [line(0.0, 0.0, "he wants to de-"), line(1.0, 0.0, "lete it all now"), line(2.0, 0.0, "and — he said—"), line(3.0, 0.0, "for good")];
+        let page = [
+            line(0.0, 0.0, "he wants to de-"),
+            line(1.0, 0.0, "lete it all now"),
+            line(2.0, 0.0, "and — he said—"),
+            line(3.0, 0.0, "for good"),
+        ];
         assert_eq!(join(&page), "he wants to de\u{AD}lete it all now and — he said—for good");
     }
 }
