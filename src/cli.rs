@@ -56,11 +56,13 @@ pub enum Command {
 
 /// Arguments of `ingest`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 everything was ingested, 3 some documents or pages had no text (listed), 2 an error.
+#[command(
+    after_help = "Exit codes: 0 everything was ingested, 3 some documents or pages had no text (listed), 2 an error.
 
 Examples:
   mentor ingest --directory course_materials
-  mentor ingest --directory ~/books --dry-run")]
+  mentor ingest --directory ~/books --dry-run"
+)]
 pub struct IngestArgs {
     /// Folder to ingest; the configured `materials_dir` when not given.
     #[arg(long, short)]
@@ -106,10 +108,12 @@ pub struct SearchArgs {
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
-#[command(after_help = "Each line of the file is a JSON object: id, kind, question, follow_up_to, sources [{file, pages}].
+#[command(
+    after_help = "Each line of the file is a JSON object: id, kind, question, follow_up_to, sources [{file, pages}].
 
 Example:
-  mentor eval questions.jsonl")]
+  mentor eval questions.jsonl"
+)]
 pub struct EvalArgs {
     /// Questions, one JSON object a line.
     pub questions: PathBuf,

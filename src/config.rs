@@ -168,7 +168,13 @@ pub const DEFAULT_SYSTEM_PROMPT: &str = "You help students. Use the passages to 
 
 /// Variables of the scripts and of other commands, which are not keys of the configuration.
 const OTHER_ENVIRONMENT: &[&str] = &[
-    "MENTOR_CONFIG", "MENTOR_CACHE_DIR", "MENTOR_TARGET_DIR", "MENTOR_FEATURES", "MENTOR_HOME", "MENTOR_NO_INSTALL", "MENTOR_URL",
+    "MENTOR_CONFIG",
+    "MENTOR_CACHE_DIR",
+    "MENTOR_TARGET_DIR",
+    "MENTOR_FEATURES",
+    "MENTOR_HOME",
+    "MENTOR_NO_INSTALL",
+    "MENTOR_URL",
 ];
 
 impl Config {
@@ -210,7 +216,9 @@ impl Config {
         if self.prompt_tokens + self.max_tokens > self.context_tokens {
             bail!(
                 "prompt_tokens ({}) and max_tokens ({}) together exceed context_tokens ({})",
-                self.prompt_tokens, self.max_tokens, self.context_tokens
+                self.prompt_tokens,
+                self.max_tokens,
+                self.context_tokens
             );
         }
         if self.chunk_tokens < 16 || self.chunk_overlap_tokens * 2 > self.chunk_tokens {

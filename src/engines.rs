@@ -281,7 +281,10 @@ fn finish_generator(
     if config.prompt_tokens + config.max_tokens > shape.context_tokens {
         bail!(
             "{} reads {} tokens: prompt_tokens ({}) and max_tokens ({}) must fit in them",
-            info.name, shape.context_tokens, config.prompt_tokens, config.max_tokens
+            info.name,
+            shape.context_tokens,
+            config.prompt_tokens,
+            config.max_tokens
         );
     }
     Ok(Generator { worker, info, pool })

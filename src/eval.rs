@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn recall_and_mrr_count_first_hits() {
-        let outcomes = [outcome("factual", Some(1), 0.9), outcome("factual", Some(4), 0.6), outcome("follow_up", None, 0.3)];
+        let outcomes =
+            [outcome("factual", Some(1), 0.9), outcome("factual", Some(4), 0.6), outcome("follow_up", None, 0.3)];
         let summary = summarise(&outcomes, 0.5);
         assert_eq!(summary.without_follow_ups.recall, BTreeMap::from([(1, 0.5), (3, 0.5), (5, 1.0), (10, 1.0)]));
         assert!((summary.answerable.mrr - (1.0 + 0.25) / 3.0).abs() < 1e-9);
@@ -232,7 +233,8 @@ mod tests {
             follow_up_to: before.map(str::to_owned),
             sources: Vec::new(),
         };
-        let all = [question("a", None), question("b", Some("a")), question("c", Some("b")), question("loop", Some("loop"))];
+        let all =
+            [question("a", None), question("b", Some("a")), question("c", Some("b")), question("loop", Some("loop"))];
         assert_eq!(history(&all[2], &all), ["text of a", "text of b"]);
         assert_eq!(history(&all[3], &all).len(), all.len());
     }

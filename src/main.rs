@@ -32,7 +32,10 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<u8> {
     let missing = mentor_engines::llama::missing_cpu_features();
     if !missing.is_empty() {
-        bail!("this processor lacks {}, which this build needs: see the README on building for older processors", missing.join(", "));
+        bail!(
+            "this processor lacks {}, which this build needs: see the README on building for older processors",
+            missing.join(", ")
+        );
     }
     let config = Config::load(cli.config.as_deref(), cli.values)?;
     start_log(&config.log)?;

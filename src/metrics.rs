@@ -5,15 +5,16 @@ use std::time::Duration;
 use mentor_actors::domain::Usage;
 use mentor_actors::telemetry::{Measurement, Telemetry};
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Bucket bounds in seconds for work of milliseconds.
-const SHORT_SECONDS: &[f64] = &[0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+const SHORT_SECONDS: &[f64] =
+    &[0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 /// First-token bounds, as vLLM's `time_to_first_token_seconds` has them.
-const FIRST_TOKEN_SECONDS: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
-];
+const FIRST_TOKEN_SECONDS: &[f64] =
+    &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0];
 /// Inter-token bounds, as vLLM's `inter_token_latency_seconds` has them.
 const INTER_TOKEN_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
 const LONG_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
@@ -54,7 +55,10 @@ pub struct Metrics {
 struct Builder(Registry);
 
 impl Builder {
-    fn add<C: prometheus::core::Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> prometheus::Result<C> {
+    fn add<C: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        metric: prometheus::Result<C>,
+    ) -> prometheus::Result<C> {
         let metric = metric?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
@@ -102,7 +106,12 @@ impl Metrics {
         let b = Builder(Registry::new());
         Ok(Self {
             http_requests: b.counters("http_requests_total", "Requests, by route and status", &["route", "status"])?,
-            http_seconds: b.histograms("http_request_duration_seconds", "Time to a response's head", LONG_SECONDS, &["route"])?,
+            http_seconds: b.histograms(
+                "http_request_duration_seconds",
+                "Time to a response's head",
+                LONG_SECONDS,
+                &["route"],
+            )?,
             ws_connections: b.gauge("ws_connections", "Open WebSocket connections")?,
             dataset_version: b.gauge("dataset_version", "Version of the dataset")?,
             dataset_fragments: b.gauge("dataset_fragments", "Fragments of the dataset")?,
@@ -121,9 +130,21 @@ impl Metrics {
             prompt_tokens: b.counter("prompt_tokens_total", "Tokens of prompts")?,
             cached_tokens: b.counter("cached_prompt_tokens_total", "Prompt tokens that needed no evaluation")?,
             generated_tokens: b.counter("generated_tokens_total", "Tokens of answers")?,
-            first_token: b.histogram("time_to_first_token_seconds", "From question to first token", FIRST_TOKEN_SECONDS)?,
-            inter_token: b.histogram("inter_token_latency_seconds", "Between two tokens of an answer", INTER_TOKEN_SECONDS)?,
-            worker_restarts: b.counters("worker_restarts_total", "Workers rebuilt after a loss", &["worker", "cause"])?,
+            first_token: b.histogram(
+                "time_to_first_token_seconds",
+                "From question to first token",
+                FIRST_TOKEN_SECONDS,
+            )?,
+            inter_token: b.histogram(
+                "inter_token_latency_seconds",
+                "Between two tokens of an answer",
+                INTER_TOKEN_SECONDS,
+            )?,
+            worker_restarts: b.counters(
+                "worker_restarts_total",
+                "Workers rebuilt after a loss",
+                &["worker", "cause"],
+            )?,
             conversations: b.gauge("conversations_active", "Conversations in memory")?,
             build_info: b.gauges("build_info", "What runs", &["version", "model", "embedder", "execution_provider"])?,
             registry: b.0,
@@ -197,7 +218,9 @@ impl Telemetry for Metrics {
             }
             Measurement::FirstToken(time) => self.first_token.observe(seconds(time)),
             Measurement::InterToken(time) => self.inter_token.observe(seconds(time)),
-            Measurement::WorkerRestarted { worker, cause } => self.worker_restarts.with_label_values(&[worker, cause]).inc(),
+            Measurement::WorkerRestarted { worker, cause } => {
+                self.worker_restarts.with_label_values(&[worker, cause]).inc()
+            }
             Measurement::ConversationsActive(count) => self.conversations.set(gauge(count)),
         }
     }

@@ -291,6 +291,35 @@ async fn one_question_over_rest_has_answer_sources_and_usage() {
 }
 
 #[actix::test]
+async fn a_rest_caller_that_leaves_frees_the_conversation() {
+    use std::io::Write as _;
+    let gate = Arc::new(Gate::default());
+    let server = Server::start(Script { gate: gate.clone(), ..Script::default() });
+    let body = r#"{"message":"what is a heap?","conversation_id":"left"}"#;
+    let mut caller = std::net::TcpStream::connect(server.address).unwrap();
+    write!(caller, "POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut watcher = server.connect("/left").await;
+    let begun = |frame: &Value| frame["type"] == "ready" && frame["busy"] == true;
+    while !begun(&watcher.hear_type("ready").await) {
+        watcher = server.connect("/left").await;
+    }
+    drop(watcher);
+    drop(caller);
+    gate.permit(1);
+    // Asking in the same conversation works as soon as the abandoned turn has ended.
+    loop {
+        let (status, answer) = server.call("POST", "/api/search", r#"{"query":"x"}"#).await;
+        assert_eq!(status, 200, "{answer}");
+        let mut next = server.connect("/left").await;
+        if next.hear_type("ready").await["busy"] == false {
+            break;
+        }
+    }
+    gate.open();
+    server.stop().await;
+}
+
+#[actix::test]
 async fn a_search_gives_passages_and_reads_a_follow_up_with_its_history() {
     let server = Server::start(Script::default());
     let body = json!({"query": "and it?", "top_k": 2, "history": [{"role": "user", "content": "what is a heap?"}]});
@@ -322,7 +351,11 @@ async fn bad_requests_get_the_status_and_code_that_the_protocol_promises() {
     for (method, path, body, status, code) in cases {
         let (got, answer) = server.call(method, path, body).await;
         let shown: String = body.chars().take(60).collect();
-        assert_eq!((got, answer["error"]["code"].as_str()), (status, Some(code)), "{method} {path} {shown} -> {answer}");
+        assert_eq!(
+            (got, answer["error"]["code"].as_str()),
+            (status, Some(code)),
+            "{method} {path} {shown} -> {answer}"
+        );
         assert_eq!(answer["detail"], answer["error"]["message"]);
     }
     server.stop().await;

@@ -14,12 +14,13 @@ const SUPPORT: f32 = 0.6;
 const CLAIM_WORDS: usize = 3;
 
 const STOP_WORDS: &[&str] = &[
-    "a", "about", "above", "after", "all", "also", "an", "and", "any", "are", "as", "at", "be", "because", "been", "before", "being",
-    "between", "both", "but", "by", "can", "could", "did", "do", "does", "each", "example", "for", "from", "had", "has", "have",
-    "how", "however", "if", "in", "into", "is", "it", "its", "just", "like", "may", "more", "most", "must", "no", "not", "of", "on",
-    "one", "only", "or", "other", "our", "out", "over", "passage", "same", "should", "so", "some", "such", "than", "that", "the",
-    "their", "them", "then", "there", "these", "they", "this", "those", "through", "to", "two", "under", "use", "used", "using",
-    "was", "we", "were", "what", "when", "where", "which", "while", "who", "why", "will", "with", "would", "you", "your",
+    "a", "about", "above", "after", "all", "also", "an", "and", "any", "are", "as", "at", "be", "because", "been",
+    "before", "being", "between", "both", "but", "by", "can", "could", "did", "do", "does", "each", "example", "for",
+    "from", "had", "has", "have", "how", "however", "if", "in", "into", "is", "it", "its", "just", "like", "may",
+    "more", "most", "must", "no", "not", "of", "on", "one", "only", "or", "other", "our", "out", "over", "passage",
+    "same", "should", "so", "some", "such", "than", "that", "the", "their", "them", "then", "there", "these", "they",
+    "this", "those", "through", "to", "two", "under", "use", "used", "using", "was", "we", "were", "what", "when",
+    "where", "which", "while", "who", "why", "will", "with", "would", "you", "your",
 ];
 
 /// What was found about an answer.
@@ -156,7 +157,8 @@ mod tests {
         assert_eq!((found.citations.len(), found.unsupported), (1, 0));
         let citation = found.citations[0];
         assert_eq!(citation.source, 2);
-        let cited: String = answer.chars().skip(citation.span.start).take(citation.span.end - citation.span.start).collect();
+        let cited: String =
+            answer.chars().skip(citation.span.start).take(citation.span.end - citation.span.start).collect();
         assert!(cited.starts_with("The heap") && cited.ends_with("tree."), "{cited}");
         assert_eq!(found.grounding(), Grounding::Grounded);
     }

@@ -202,9 +202,7 @@ impl GenerationWorker {
         self.telemetry.record(Measurement::TurnQueueDepth(self.queue.len()));
         match pushed {
             Ok(_) => Ok(receiver),
-            Err(Rejected::Full(_)) => {
-                Err(TurnError::overloaded("the queue of questions", Duration::from_secs(5)))
-            }
+            Err(Rejected::Full(_)) => Err(TurnError::overloaded("the queue of questions", Duration::from_secs(5))),
             Err(Rejected::Closed(_)) => Err(TurnError::new(ErrorCode::Unavailable, "the server is shutting down")),
         }
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::domain::{
-    Chunk, CorpusStats, DocumentContent, DocumentId, DocumentRecord, EmbeddedChunk, Embedding, EngineError, FinishReason,
-    ScoredPassage,
+    Chunk, CorpusStats, DocumentContent, DocumentId, DocumentRecord, EmbeddedChunk, Embedding, EngineError,
+    FinishReason, ScoredPassage,
 };
 
 /// Builds an engine on the thread that will own it, and again after a crash.

@@ -11,13 +11,34 @@ pub struct StandaloneQuestion {
 
 /// Words that open a question which goes on from the last one.
 const OPENERS: &[&str] = &[
-    "and", "but", "so", "ok", "okay", "then", "also", "what about", "how about", "why not", "why is that", "what if", "and if",
-    "can you explain more", "explain more", "tell me more", "go on", "for example", "example", "give me an example", "really",
+    "and",
+    "but",
+    "so",
+    "ok",
+    "okay",
+    "then",
+    "also",
+    "what about",
+    "how about",
+    "why not",
+    "why is that",
+    "what if",
+    "and if",
+    "can you explain more",
+    "explain more",
+    "tell me more",
+    "go on",
+    "for example",
+    "example",
+    "give me an example",
+    "really",
 ];
 
 /// Words that point back at something said before.
-const POINTERS: &[&str] =
-    &["it", "its", "that", "this", "these", "those", "they", "them", "their", "there", "one", "ones", "former", "latter", "same", "he", "she"];
+const POINTERS: &[&str] = &[
+    "it", "its", "that", "this", "these", "those", "they", "them", "their", "there", "one", "ones", "former", "latter",
+    "same", "he", "she",
+];
 
 /// Longest question, in words, that is taken for a follow-up because of a pointing word in it.
 const POINTING_WORDS: usize = 16;
@@ -47,8 +68,9 @@ fn goes_on(question: &str) -> bool {
         return false;
     }
     let opening = words.join(" ");
-    let opens =
-        OPENERS.iter().any(|opener| opening.strip_prefix(opener).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')));
+    let opens = OPENERS
+        .iter()
+        .any(|opener| opening.strip_prefix(opener).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')));
     let points = words.len() <= POINTING_WORDS && words.iter().any(|word| POINTERS.contains(word));
     opens || points || words.len() <= 2
 }

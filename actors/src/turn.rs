@@ -13,8 +13,8 @@ use crate::attribution::attribute;
 use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
 use crate::domain::{
-    AnswerOptions, Completion, ConversationId, DocumentId, ErrorCode, FinishReason, Grounding, ScoredPassage, Timings, TurnError,
-    TurnEvent, TurnId, TurnRequest, Usage, WorkflowNode,
+    AnswerOptions, Completion, ConversationId, DocumentId, ErrorCode, FinishReason, Grounding, ScoredPassage, Timings,
+    TurnError, TurnEvent, TurnId, TurnRequest, Usage, WorkflowNode,
 };
 use crate::embedding::{EmbedQuery, EmbeddingPoolActor};
 use crate::generation::{Generate, GenerationEvent, GeneratorActor};
@@ -137,7 +137,8 @@ impl TurnServices {
 }
 
 fn gone(what: &str) -> TurnError {
-    TurnError::new(ErrorCode::Unavailable, format!("the {what} is not there, try again")).retry_after(Duration::from_secs(1))
+    TurnError::new(ErrorCode::Unavailable, format!("the {what} is not there, try again"))
+        .retry_after(Duration::from_secs(1))
 }
 
 /// One turn on its way.
@@ -340,10 +341,7 @@ impl Turn {
 }
 
 /// The next event of the generator; a cancel goes on waiting a little for the end that the generator sends.
-async fn next_event(
-    events: &mut mpsc::Receiver<GenerationEvent>,
-    cancel: &CancelToken,
-) -> Option<GenerationEvent> {
+async fn next_event(events: &mut mpsc::Receiver<GenerationEvent>, cancel: &CancelToken) -> Option<GenerationEvent> {
     /// A step of the engine takes tens of milliseconds; a turn that still waits in the queue would take much longer.
     const PATIENCE: Duration = Duration::from_millis(250);
     tokio::select! {

@@ -120,7 +120,8 @@ impl<I> Starting<I> {
             let info = self.reports.recv().unwrap_or(Err(lost))?;
             first.get_or_insert(info);
         }
-        let info = first.ok_or_else(|| EngineError::Load(format!("{}: no workers configured", self.pool.health.name)))?;
+        let info =
+            first.ok_or_else(|| EngineError::Load(format!("{}: no workers configured", self.pool.health.name)))?;
         Ok((self.pool, info))
     }
 }

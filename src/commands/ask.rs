@@ -24,7 +24,11 @@ pub fn ask(config: &Config, arguments: AskArgs) -> anyhow::Result<u8> {
     let result = actix::System::new().block_on(answer(&tutor, config, arguments));
     tutor.stop();
     let (turn_id, done) = result?;
-    if json { println!("{}", completion_json(&turn_id, &done)) } else { print_sources(&done) }
+    if json {
+        println!("{}", completion_json(&turn_id, &done))
+    } else {
+        print_sources(&done)
+    }
     Ok(0)
 }
 
@@ -66,5 +70,10 @@ fn print_sources(done: &Completion) {
         let cited = if done.citations.iter().any(|citation| citation.source == number) { " *" } else { "" };
         println!("[{number}] {} ({:.2}){cited}", place_of(&scored.passage), scored.score);
     }
-    println!("{} ({} tokens, {:.1} s)", done.grounding.as_str(), done.usage.completion_tokens, done.timings.total.as_secs_f64());
+    println!(
+        "{} ({} tokens, {:.1} s)",
+        done.grounding.as_str(),
+        done.usage.completion_tokens,
+        done.timings.total.as_secs_f64()
+    );
 }

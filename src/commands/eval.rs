@@ -19,7 +19,11 @@ pub fn eval(config: &Config, arguments: &EvalArgs) -> anyhow::Result<u8> {
     let outcomes: anyhow::Result<Vec<Outcome>> =
         questions.iter().map(|question| block_on(ask(&retrieval, question, &questions))?).collect();
     let summary = summarise(&outcomes?, config.min_score);
-    if arguments.json { println!("{}", serde_json::to_string(&summary)?) } else { println!("{summary}") }
+    if arguments.json {
+        println!("{}", serde_json::to_string(&summary)?)
+    } else {
+        println!("{summary}")
+    }
     retrieval.embedding.stop();
     Ok(0)
 }

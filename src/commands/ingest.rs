@@ -37,7 +37,11 @@ pub fn ingest(config: &Config, arguments: &IngestArgs) -> anyhow::Result<u8> {
     let report = run(&plan, &parts, &mut corpus, &progress);
     engines.embedding.stop();
     let report = report?;
-    if arguments.json { println!("{}", serde_json::to_string(&report)?) } else { println!("{report}") }
+    if arguments.json {
+        println!("{}", serde_json::to_string(&report)?)
+    } else {
+        println!("{report}")
+    }
     Ok(report.exit_code())
 }
 
@@ -60,7 +64,10 @@ fn show(plan: &Plan, json: bool) {
     let (new, changed) = (ids(&plan.new), ids(&plan.changed));
     let gone: Vec<&str> = plan.gone.iter().map(|id| id.0.as_str()).collect();
     if json {
-        println!("{}", serde_json::json!({"new": new, "changed": changed, "unchanged": plan.unchanged.len(), "gone": gone}));
+        println!(
+            "{}",
+            serde_json::json!({"new": new, "changed": changed, "unchanged": plan.unchanged.len(), "gone": gone})
+        );
         return;
     }
     println!("{}", plan.summary());

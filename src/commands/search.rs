@@ -31,7 +31,13 @@ pub fn search(config: &Config, arguments: &SearchArgs) -> anyhow::Result<u8> {
         println!("{}", serde_json::json!({"query": arguments.query, "sources": sources_json(&found)}));
     } else {
         for (number, scored) in found.iter().enumerate() {
-            println!("{}. {} ({:.2})\n{}\n", number + 1, place_of(&scored.passage), scored.score, scored.passage.text.trim());
+            println!(
+                "{}. {} ({:.2})\n{}\n",
+                number + 1,
+                place_of(&scored.passage),
+                scored.score,
+                scored.passage.text.trim()
+            );
         }
     }
     retrieval.embedding.stop();

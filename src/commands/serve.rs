@@ -71,10 +71,15 @@ async fn introduce(tutor: &Tutor, address: std::net::SocketAddr, start: Instant)
     let stats = tutor.retrieval.store.stats().await.unwrap_or_default();
     eprintln!("generator  {}", tutor.generator.info);
     eprintln!("           a larger model answers better: see models/README.md, then --llm PATH");
-    eprintln!("embedder   {} on {}", tutor.retrieval.embedding.info.model_id, tutor.retrieval.embedding.info.execution_provider);
+    eprintln!(
+        "embedder   {} on {}",
+        tutor.retrieval.embedding.info.model_id, tutor.retrieval.embedding.info.execution_provider
+    );
     eprintln!("course     {} documents, {} pages, {} passages", stats.documents, stats.pages, stats.chunks);
     if stats.documents == 0 {
-        eprintln!("           nothing to answer from yet: run `mentor ingest --directory FOLDER`; no restart is needed");
+        eprintln!(
+            "           nothing to answer from yet: run `mentor ingest --directory FOLDER`; no restart is needed"
+        );
     }
     eprintln!("ready      http://{address} (after {:.1} s)", start.elapsed().as_secs_f64());
 }

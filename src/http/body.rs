@@ -30,7 +30,9 @@ pub async fn json<T: DeserializeOwned>(mut payload: web::Payload) -> Result<T, A
         bytes.extend_from_slice(&part);
     }
     serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => ApiError::unprocessable(format!("the request cannot be understood: {error}")),
+        serde_json::error::Category::Data => {
+            ApiError::unprocessable(format!("the request cannot be understood: {error}"))
+        }
         _ => bad_request(format!("the request body is not valid JSON: {error}")),
     })
 }
@@ -120,7 +122,8 @@ pub fn check_top_k(top_k: Option<usize>) -> Result<(), TurnError> {
 /// # Errors
 /// `invalid_request` when the id is malformed.
 pub fn conversation_id(text: Option<&str>) -> Result<ConversationId, TurnError> {
-    text.map_or_else(|| Ok(ConversationId::generate()), ConversationId::parse).map_err(|error| invalid(error.to_string()))
+    text.map_or_else(|| Ok(ConversationId::generate()), ConversationId::parse)
+        .map_err(|error| invalid(error.to_string()))
 }
 
 #[cfg(test)]
@@ -138,7 +141,10 @@ mod tests {
     fn a_message_is_counted_in_characters() {
         assert!(asked("äöüßé", OptionsBody::default()).is_ok());
         let error = asked("äöüßéx", OptionsBody::default()).unwrap_err();
-        assert_eq!((error.code, error.message.as_str()), (ErrorCode::TooLarge, "the message has 6 characters, 5 are allowed"));
+        assert_eq!(
+            (error.code, error.message.as_str()),
+            (ErrorCode::TooLarge, "the message has 6 characters, 5 are allowed")
+        );
         assert_eq!(asked(" \n", OptionsBody::default()).unwrap_err().code, ErrorCode::InvalidRequest);
     }
 

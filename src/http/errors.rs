@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn every_code_has_the_status_that_the_protocol_promises() {
-        let table: Vec<(&str, u16)> = ErrorCode::ALL.iter().map(|code| (code.as_str(), status(*code).as_u16())).collect();
+        let table: Vec<(&str, u16)> =
+            ErrorCode::ALL.iter().map(|code| (code.as_str(), status(*code).as_u16())).collect();
         let promised = [
             ("invalid_request", 400),
             ("not_found", 404),

@@ -1,6 +1,7 @@
 //! The doors: REST, WebSocket, metrics and the page. Handlers are thin; a turn is the same through every door.
 
 mod body;
+mod connection;
 mod errors;
 mod health;
 mod rest;
@@ -86,6 +87,7 @@ pub fn serve(
             .configure(routes)
             .default_service(web::to(not_found))
     })
+    .on_connect(connection::remember)
     .workers(workers)
     .tcp_nodelay(true)
     .disable_signals()

@@ -14,6 +14,7 @@ use mentor_actors::turn::SearchLimits;
 use mentor_actors::turn_log::Cursor;
 use serde_json::json;
 
+use super::connection::Connection;
 use super::wire::{self, AskBody, SearchBody};
 use super::{ApiError, Doors, body};
 
@@ -21,7 +22,11 @@ use super::{ApiError, Doors, body};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// `POST /api/chat`.
-pub async fn chat(request: HttpRequest, payload: web::Payload, doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
+pub async fn chat(
+    request: HttpRequest,
+    payload: web::Payload,
+    doors: web::Data<Doors>,
+) -> Result<HttpResponse, ApiError> {
     let streams = wants_events(&request);
     let asked: AskBody = body::json(payload).await?;
     let conversation_id = body::conversation_id(asked.conversation_id.as_deref())?;
@@ -34,7 +39,14 @@ pub async fn chat(request: HttpRequest, payload: web::Payload, doors: web::Data<
     if streams {
         return Ok(event_stream(cursor, turn_id));
     }
-    answer(cursor, &turn_id).await
+    match request.conn_data::<Connection>().copied() {
+        None => answer(cursor, &turn_id).await,
+        // A caller that left drops the cursor here, and a turn that nobody watches is cancelled.
+        Some(connection) => tokio::select! {
+            answer = answer(cursor, &turn_id) => answer,
+            () = connection.closed() => Err(TurnError::new(ErrorCode::Unavailable, "the caller has left").into()),
+        },
+    }
 }
 
 async fn answer(mut cursor: Cursor, turn_id: &TurnId) -> Result<HttpResponse, ApiError> {
@@ -87,7 +99,8 @@ fn lagged() -> TurnError {
 }
 
 fn conversation_gone() -> TurnError {
-    TurnError::new(ErrorCode::Unavailable, "the conversation is not there, try again").retry_after(Duration::from_secs(1))
+    TurnError::new(ErrorCode::Unavailable, "the conversation is not there, try again")
+        .retry_after(Duration::from_secs(1))
 }
 
 /// `POST /api/search`: the passages alone.

@@ -24,7 +24,11 @@ const SILENCE: Duration = Duration::from_secs(60);
 const EVENTS_AT_ONCE: u32 = 32;
 
 /// `GET /api/ws/chat`: the first question decides about the conversation.
-pub async fn connect(request: HttpRequest, payload: web::Payload, doors: web::Data<Doors>) -> Result<HttpResponse, actix_web::Error> {
+pub async fn connect(
+    request: HttpRequest,
+    payload: web::Payload,
+    doors: web::Data<Doors>,
+) -> Result<HttpResponse, actix_web::Error> {
     start(request, payload, doors, None)
 }
 
@@ -74,9 +78,12 @@ impl Actor for Socket {
         if open.get() > i64::try_from(self.doors.max_connections).unwrap_or(i64::MAX) {
             return close(ctx, CloseCode::Again, "no room for another connection");
         }
-        ctx.run_interval(HEARTBEAT, |socket, ctx| {
-            if socket.heard.elapsed() > SILENCE { ctx.stop() } else { ctx.ping(b"") }
-        });
+        ctx.run_interval(
+            HEARTBEAT,
+            |socket, ctx| {
+                if socket.heard.elapsed() > SILENCE { ctx.stop() } else { ctx.ping(b"") }
+            },
+        );
         let shutdown = self.doors.shutdown.clone();
         let away = async move { shutdown.cancelled().await };
         ctx.spawn(away.into_actor(self).map(|(), _, ctx| close(ctx, CloseCode::Away, "the server is going away")));

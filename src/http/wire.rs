@@ -1,6 +1,8 @@
 //! The wire protocol's JSON, to and from the domain. Field names here are what clients rely on.
 
-use mentor_actors::domain::{Citation, Completion, CorpusStats, NumberedEvent, ScoredPassage, Timings, TurnError, TurnEvent, TurnId, Usage};
+use mentor_actors::domain::{
+    Citation, Completion, CorpusStats, NumberedEvent, ScoredPassage, Timings, TurnError, TurnEvent, TurnId, Usage,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -66,7 +68,8 @@ impl ClientFrame {
     /// # Errors
     /// What is wrong with it, for people.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let value: Value = serde_json::from_str(text).map_err(|error| format!("the frame is not valid JSON: {error}"))?;
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| format!("the frame is not valid JSON: {error}"))?;
         let Value::Object(fields) = &value else {
             return Err("a frame must be a JSON object".into());
         };
@@ -257,7 +260,10 @@ mod tests {
         assert_eq!(ClientFrame::parse(r#"{"type":"ping"}"#), Ok(ClientFrame::Ping));
         assert_eq!(ClientFrame::parse(r#"{"type":"resume","after":7}"#), Ok(ClientFrame::Resume { after: 7 }));
         assert_eq!(ClientFrame::parse(r#"{"type":"cancel"}"#), Ok(ClientFrame::Cancel { turn_id: None }));
-        assert!(matches!(ClientFrame::parse(r#"{"type":"ask","message":"x","options":{"top_k":3}}"#), Ok(ClientFrame::Ask(_))));
+        assert!(matches!(
+            ClientFrame::parse(r#"{"type":"ask","message":"x","options":{"top_k":3}}"#),
+            Ok(ClientFrame::Ask(_))
+        ));
     }
 
     #[test]

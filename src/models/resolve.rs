@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-
 use super::dir::ModelsDir;
 use super::error::ModelsError;
 use super::manifest::{Model, ModelKind, platform};

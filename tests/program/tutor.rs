@@ -42,7 +42,10 @@ fn a_question_about_something_else_is_refused_without_generating() {
     let Some(workplace) = with_course() else { return };
     let server = workplace.serve();
     let answer = server.post("/api/chat", &json!({"message": "Which spices belong into a good curry?"}));
-    assert_eq!((answer["grounding"].as_str(), answer["usage"]["completion_tokens"].as_u64()), (Some("refused"), Some(0)));
+    assert_eq!(
+        (answer["grounding"].as_str(), answer["usage"]["completion_tokens"].as_u64()),
+        (Some("refused"), Some(0))
+    );
 }
 
 #[test]
@@ -60,15 +63,20 @@ fn a_killed_server_finds_the_same_passages_after_its_restart() {
 fn ingesting_again_embeds_nothing_and_follows_changes() {
     let Some(workplace) = with_course() else { return };
     let again = ingest(&workplace, 0);
-    assert_eq!((again["ingested"].as_u64(), again["unchanged"].as_u64(), again["tokens"].as_u64()), (Some(0), Some(2), Some(0)));
+    assert_eq!(
+        (again["ingested"].as_u64(), again["unchanged"].as_u64(), again["tokens"].as_u64()),
+        (Some(0), Some(2), Some(0))
+    );
 
-    workplace.course_file("heaps.md", "# Heaps\n\nA Fibonacci heap has a lazy merge operation that takes constant time.\n");
+    workplace
+        .course_file("heaps.md", "# Heaps\n\nA Fibonacci heap has a lazy merge operation that takes constant time.\n");
     std::fs::remove_file(workplace.path("course/week 2/lists.txt")).unwrap();
     let changed = ingest(&workplace, 0);
     assert_eq!((changed["ingested"].as_u64(), changed["removed"].as_u64()), (Some(1), Some(1)));
     assert_eq!(changed["documents_in_store"].as_u64(), Some(1));
     let found: Value = serde_json::from_str(&workplace.expect(0, &["search", "lazy merge", "--json"])).unwrap();
-    let texts: Vec<&str> = found["sources"].as_array().unwrap().iter().map(|source| source["text"].as_str().unwrap()).collect();
+    let texts: Vec<&str> =
+        found["sources"].as_array().unwrap().iter().map(|source| source["text"].as_str().unwrap()).collect();
     assert!(texts.len() == 1 && texts[0].contains("Fibonacci"), "{texts:?}");
 }
 
@@ -95,8 +103,13 @@ fn one_question_in_the_terminal_streams_an_answer_and_names_its_places() {
     let Some(workplace) = with_course() else { return };
     let said = workplace.expect(0, &["ask", "How is a binary heap stored?"]);
     assert!(said.contains("[1] heaps.md"), "{said}");
-    let done: Value = serde_json::from_str(&workplace.expect(0, &["ask", "How is a binary heap stored?", "--json"])).unwrap();
-    assert_eq!(done["finish_reason"].as_str().map(|reason| reason == "stop" || reason == "length"), Some(true), "{done}");
+    let done: Value =
+        serde_json::from_str(&workplace.expect(0, &["ask", "How is a binary heap stored?", "--json"])).unwrap();
+    assert_eq!(
+        done["finish_reason"].as_str().map(|reason| reason == "stop" || reason == "length"),
+        Some(true),
+        "{done}"
+    );
 }
 
 #[test]
@@ -104,8 +117,12 @@ fn a_search_can_be_limited_to_a_document() {
     let Some(workplace) = with_course() else { return };
     let found: Value =
         serde_json::from_str(&workplace.expect(0, &["search", "insert", "--document", "*.txt", "--json"])).unwrap();
-    let names: Vec<&str> =
-        found["sources"].as_array().unwrap().iter().map(|source| source["metadata"]["file_name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = found["sources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|source| source["metadata"]["file_name"].as_str().unwrap())
+        .collect();
     assert!(!names.is_empty() && names.iter().all(|name| *name == "lists.txt"), "{names:?}");
 }
 

@@ -10,13 +10,11 @@ mod passage;
 mod turn;
 
 pub use device::Device;
-pub use document::{
-    Chunk, CorpusStats, DocumentContent, DocumentKind, DocumentRecord, EmbeddedChunk, PageText,
-};
+pub use document::{Chunk, CorpusStats, DocumentContent, DocumentKind, DocumentRecord, EmbeddedChunk, PageText};
 pub use error::{EngineError, ErrorCode, TurnError};
 pub use ids::{ChunkId, ConversationId, DocumentHash, DocumentId, InvalidId, TurnId};
 pub use passage::{CharSpan, Embedding, Passage, ScoredPassage};
 pub use turn::{
-    AnswerOptions, Citation, Completion, FinishReason, Grounding, NumberedEvent, TurnEvent, TurnRequest, Timings, Usage,
-    WorkflowNode,
+    AnswerOptions, Citation, Completion, FinishReason, Grounding, NumberedEvent, Timings, TurnEvent, TurnRequest,
+    Usage, WorkflowNode,
 };

@@ -64,8 +64,12 @@ impl LanceCorpus {
     /// [`EngineError::Failed`] when another process writes to it; [`EngineError::Load`] when the folder cannot be used.
     pub fn recreate(data_dir: &Path, identity: &StoreIdentity) -> Result<Self, EngineError> {
         Self::with(data_dir, identity, |found, location, schema, session| async move {
-            if let Ok(Some(_)) = found {
-                return location.create(schema, WriteMode::Overwrite, session).await;
+            // A new version of the former dataset if possible: readers see no gap, and version numbers go on.
+            if let Ok(Some(_)) = found
+                && let Ok(dataset) =
+                    location.create(Arc::clone(&schema), WriteMode::Overwrite, Arc::clone(&session)).await
+            {
+                return Ok(dataset);
             }
             location.remove()?;
             location.create(schema, WriteMode::Create, session).await

@@ -1,23 +1,18 @@
 //! An opened PDF file, read page by page.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pdf_extract::content::Content;
-use pdf_extract::{Dictionary, Document, Error, Object, ObjectId, Stream, output_doc_page};
+use pdf_extract::{Dictionary, Document, Error, Object, ObjectId};
 
-use super::fonts::{self, entry};
-use super::lines::LineCollector;
-use super::operators::{FontShelf, reduce};
+use super::fonts::entry;
+use super::operators::reduce;
 use super::paragraphs;
+use super::stage::Stage;
 
 /// Ancestors of a page that are asked for what it inherits; also what ends a page tree that is its own ancestor.
 const MAX_TREE_DEPTH: usize = 64;
-const CATALOG: ObjectId = (1, 0);
-const PAGE_TREE: ObjectId = (2, 0);
-const PAGE: ObjectId = (3, 0);
-const CONTENT: ObjectId = (4, 0);
-const FIRST_FONT: u32 = 5;
 /// Longest reason taken over from another crate, in characters.
 const MAX_REASON_CHARS: usize = 120;
 
@@ -65,7 +60,8 @@ impl Book {
     }
 
     fn read(&mut self, number: u32) -> Result<String, String> {
-        let id = *self.pages.get(number as usize - 1).ok_or("there is no such page")?;
+        let index = (number as usize).checked_sub(1).ok_or("pages are counted from 1")?;
+        let id = *self.pages.get(index).ok_or("there is no such page")?;
         let page = self.document.get_dictionary(id).map_err(|_| "the page is damaged")?;
         let content = self.document.get_page_content(id).map_err(|_| "the content of the page is damaged")?;
         let empty = Dictionary::new();
@@ -89,102 +85,6 @@ impl Book {
 
 fn without_text(draws_image: bool) -> Result<String, String> {
     if draws_image { Err("no text on this page, only an image (scanned?)".to_owned()) } else { Ok(String::new()) }
-}
-
-/// A document of one page that holds nothing but text operators and mended fonts: all that pdf-extract gets to see.
-struct Stage {
-    document: Document,
-    /// Fonts that stand as objects of their own in the file, by their id there.
-    placed: HashMap<ObjectId, ObjectId>,
-    /// Fonts of the page on the stage.
-    on_page: Dictionary,
-}
-
-/// What a page showed.
-struct Performance {
-    lines: Vec<super::lines::Line>,
-    unmapped_glyphs: usize,
-}
-
-impl Stage {
-    fn new() -> Self {
-        let mut document = Document::new();
-        let mut catalog = Dictionary::new();
-        catalog.set("Pages", PAGE_TREE);
-        let mut tree = Dictionary::new();
-        tree.set("Kids", vec![Object::Reference(PAGE)]);
-        document.objects.insert(CATALOG, catalog.into());
-        document.objects.insert(PAGE_TREE, tree.into());
-        document.trailer.set("Root", CATALOG);
-        document.max_id = FIRST_FONT - 1;
-        Self { document, placed: HashMap::new(), on_page: Dictionary::new() }
-    }
-
-    fn begin_page(&mut self) {
-        self.on_page = Dictionary::new();
-    }
-
-    fn perform(&mut self, content: &Content) -> Result<Performance, String> {
-        let content = self.with_default_font(content).map_err(|_| "the content of the page is damaged")?;
-        let mut resources = Dictionary::new();
-        resources.set("Font", std::mem::take(&mut self.on_page));
-        let mut page = Dictionary::new();
-        page.set("Type", Object::Name(b"Page".to_vec()));
-        page.set("MediaBox", vec![Object::Integer(0); 4]);
-        page.set("Resources", resources);
-        page.set("Contents", CONTENT);
-        self.document.objects.insert(PAGE, page.into());
-        self.document.objects.insert(CONTENT, Stream::new(Dictionary::new(), content).into());
-        let mut collector = LineCollector::default();
-        output_doc_page(&self.document, &mut collector, 1).map_err(|_| "the page holds more text than a page can")?;
-        let unmapped_glyphs = collector.unmapped_glyphs();
-        Ok(Performance { lines: collector.finish(), unmapped_glyphs })
-    }
-
-    /// pdf-extract panics on text without a font.
-    fn with_default_font(&mut self, content: &Content) -> Result<Vec<u8>, Error> {
-        let default = self.place_new(fonts::default_font());
-        let mut encoded = b"/".to_vec();
-        encoded.extend_from_slice(&default);
-        encoded.extend_from_slice(b" 1 Tf\n");
-        encoded.extend(content.encode()?);
-        Ok(encoded)
-    }
-
-    fn place_new(&mut self, font: Dictionary) -> Vec<u8> {
-        let id = self.document.add_object(font);
-        self.show(id)
-    }
-
-    fn show(&mut self, id: ObjectId) -> Vec<u8> {
-        let name = format!("F{}", id.0).into_bytes();
-        self.on_page.set(name.clone(), id);
-        name
-    }
-
-    fn drop_font_programs(&mut self) {
-        for id in self.placed.values() {
-            if let Ok(font) = self.document.get_dictionary_mut(*id) {
-                fonts::without_program(font);
-            }
-        }
-    }
-}
-
-impl FontShelf for Stage {
-    fn place(&mut self, document: &Document, font: &Object) -> Vec<u8> {
-        let Ok((id, Object::Dictionary(font))) = document.dereference(font) else {
-            return self.place_new(fonts::default_font());
-        };
-        if let Some(placed) = id.and_then(|id| self.placed.get(&id)) {
-            return self.show(*placed);
-        }
-        let placed = self.document.add_object(fonts::mended(document, font));
-        if let Some(id) = id {
-            self.placed.insert(id, placed);
-        }
-        self.show(placed)
-    }
 }
 
 /// The pages in order. lopdf's own walk loses every page of a tree that contains itself, and nodes without a type.

@@ -17,7 +17,8 @@ const MISUSED: i32 = 2;
 /// The whole life of an extractor process: to be called first thing in the program's hidden subcommand, with the
 /// orders as the last argument and the PDF file as standard input. Returns the exit code.
 ///
-/// Nothing it does reaches beyond its standard output: see [`sandbox`].
+/// Call it before anything else is started: it closes every file but the standard three and limits the whole process.
+/// Nothing it does reaches beyond its standard output.
 #[must_use]
 pub fn run_pdf_child() -> i32 {
     let orders = std::env::args().next_back().and_then(|orders| serde_json::from_str::<Orders>(&orders).ok());

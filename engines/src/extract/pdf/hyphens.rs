@@ -6,6 +6,9 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::paragraphs::DIVIDED;
 
+/// Longest part of a word that is looked up.
+const MAX_WORD_BYTES: usize = 64;
+
 /// How often the book writes each word, compounds with their hyphens, in lower case.
 #[derive(Debug, Default)]
 struct Vocabulary(HashMap<String, u32>);
@@ -77,7 +80,10 @@ fn joined(page: &str, vocabulary: &Vocabulary) -> String {
 }
 
 fn last_word(text: &str) -> &str {
-    text.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or_default()
+    text[text.floor_char_boundary(text.len().saturating_sub(MAX_WORD_BYTES))..]
+        .rsplit(|c: char| !c.is_alphabetic())
+        .next()
+        .unwrap_or_default()
 }
 
 fn first_word(text: &str) -> &str {

@@ -7,7 +7,7 @@
 //! ```text
 //! parent                                         child
 //! PdfExtractor ── starts ─ file as stdin ──────► run_pdf_child
-//!   Progress   ◄──────────── a line a page ────    Book: operators → fonts → pdf-extract → lines → paragraphs
+//!   Progress   ◄──────────── a line a page ────    Book: operators, fonts → stage (pdf-extract) → lines → paragraphs
 //!   hyphens: divided words, with all pages known
 //! ```
 
@@ -23,6 +23,7 @@ mod parent;
 mod progress;
 mod protocol;
 mod sandbox;
+mod stage;
 mod standard_encoding;
 mod unicode_map;
 

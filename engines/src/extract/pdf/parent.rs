@@ -21,6 +21,8 @@ const HEADER_BYTES: u64 = 1024;
 /// Lines between the pipe and the parent; small, since pages are taken as they come.
 const LINE_QUEUE: usize = 16;
 
+/// How long a child may take from closing its output to its end.
+const GRACE: Duration = Duration::from_secs(1);
 const GARBLED: End = End::Died("the PDF reader wrote something that is no page");
 
 /// What one PDF file may cost.
@@ -110,9 +112,10 @@ impl PdfExtractor {
         // Present: the command asks for a pipe.
         let output = child.0.stdout.take().ok_or_else(|| failed("the PDF reader has no output"))?;
         let lines = read_lines(output, self.limits.max_output_bytes)?;
-        let end = self.watch(&lines, progress, deadline);
-        let status = child.stop();
-        Ok(end.unwrap_or_else(|| how_it_ended(status)))
+        Ok(match self.watch(&lines, progress, deadline) {
+            Some(end) => end,
+            None => how_it_ended(child.status()),
+        })
     }
 
     fn start(&self, file: File, first_page: u32) -> Result<Reaped, EngineError> {
@@ -162,20 +165,24 @@ impl PdfExtractor {
 struct Reaped(Child);
 
 impl Reaped {
-    /// Ends the child if it still runs.
-    fn stop(&mut self) -> Option<ExitStatus> {
-        if let Ok(Some(status)) = self.0.try_wait() {
-            return Some(status);
+    /// How a child ended that has closed its output, and so is about to end.
+    fn status(&mut self) -> Option<ExitStatus> {
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.0.try_wait() {
+                return Some(status);
+            }
+            thread::sleep(Duration::from_millis(1));
         }
-        // A child that closed its output is about to leave; one that is stopped early is killed. Both are waited for.
-        let _ = self.0.kill();
-        self.0.wait().ok()
+        None
     }
 }
 
 impl Drop for Reaped {
     fn drop(&mut self) {
-        self.stop();
+        // Both fail only when the child has ended and was waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

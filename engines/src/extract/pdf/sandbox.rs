@@ -47,10 +47,16 @@ type Resource = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]
 type Resource = libc::c_int;
 
+/// Lowers a limit to `value`; one that is lower already stays.
 fn limit(resource: Resource, value: u64) -> io::Result<()> {
-    let value = libc::rlimit { rlim_cur: value, rlim_max: value };
-    // SAFETY: `value` is a valid rlimit for the length of the call; setrlimit keeps no pointer.
-    ok(unsafe { libc::setrlimit(resource, &raw const value) })
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit for the length of both calls, which keep no pointer.
+    unsafe {
+        ok(libc::getrlimit(resource, &raw mut limit))?;
+        let value = limit.rlim_max.min(value);
+        limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+        ok(libc::setrlimit(resource, &raw const limit))
+    }
 }
 
 /// Descriptors that a library opened without close-on-exec. Nothing is lost when an old kernel has no such call.
