@@ -25,6 +25,11 @@ impl Deadline {
         Instant::now() >= self.0
     }
 
+    /// Ends when it has passed.
+    pub async fn reached(self) {
+        tokio::time::sleep_until(self.0).await;
+    }
+
     /// Waits for `work` until the deadline or the cancel, whichever comes first; `doing` completes the message
     /// "the time allowed for this question ended ...".
     ///

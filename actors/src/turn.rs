@@ -220,7 +220,7 @@ impl Turn {
     ) -> Result<FinishReason, TurnError> {
         let request = self.generate_request(retrieved, deadline);
         let mut events = self.services.generator.send(request).await.unwrap_or_else(|_| Err(gone("generator")))?;
-        while let Some(event) = next_event(&mut events, &self.cancel).await {
+        while let Some(event) = next_event(&mut events, &self.cancel, deadline).await {
             match event {
                 GenerationEvent::Queued(place) => {
                     let message = format!("Waiting: {place} before this question");
@@ -240,6 +240,9 @@ impl Turn {
         }
         if self.cancel.is_cancelled() {
             return Ok(FinishReason::Cancelled);
+        }
+        if deadline.has_passed() {
+            return Err(TurnError::deadline("while the answer was written"));
         }
         let lost = TurnError::new(ErrorCode::Unavailable, "the generator stopped unexpectedly, ask again");
         Err(lost.retry_after(Duration::from_secs(1)))
@@ -340,14 +343,26 @@ impl Turn {
     }
 }
 
-/// The next event of the generator; a cancel goes on waiting a little for the end that the generator sends.
-async fn next_event(events: &mut mpsc::Receiver<GenerationEvent>, cancel: &CancelToken) -> Option<GenerationEvent> {
-    /// A step of the engine takes tens of milliseconds; a turn that still waits in the queue would take much longer.
+/// The next event of the generator. After a cancel or the deadline it goes on waiting a little for the end that the generator
+/// sends, which carries what was used; a turn that still waits in the queue would get it much later.
+async fn next_event(
+    events: &mut mpsc::Receiver<GenerationEvent>,
+    cancel: &CancelToken,
+    deadline: Deadline,
+) -> Option<GenerationEvent> {
+    /// A step of the engine takes tens of milliseconds.
     const PATIENCE: Duration = Duration::from_millis(250);
+    let over = async {
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = deadline.reached() => {}
+        }
+        tokio::time::sleep(PATIENCE).await;
+    };
     tokio::select! {
         biased;
         event = events.recv() => event,
-        () = async { cancel.cancelled().await; tokio::time::sleep(PATIENCE).await } => None,
+        () = over => None,
     }
 }
 
