@@ -11,6 +11,8 @@
 //! | [`models`] | fetching and checking model files |
 //! | [`metrics`] | what Prometheus sees |
 
+#![warn(clippy::unwrap_used)]
+
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -1,5 +1,7 @@
 //! The program: reads the command line, loads the configuration, runs the command, and turns its outcome into an exit code.
 
+#![warn(clippy::unwrap_used)]
+
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 

@@ -14,6 +14,8 @@
 //!
 //! Engines stand behind the traits of [`ports`]; [`turn`] is where the steps follow each other.
 
+#![warn(clippy::unwrap_used)]
+
 pub mod admission;
 pub mod attribution;
 pub mod cancel;

@@ -1,5 +1,7 @@
 //! The adapters behind Mentor's ports. Each engine's types are named in its own module and nowhere else.
 
+#![warn(clippy::unwrap_used)]
+
 pub mod chunk;
 pub mod extract;
 #[cfg(feature = "lance")]

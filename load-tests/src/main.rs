@@ -18,6 +18,8 @@
 //! | `spread` | the distribution of one quantity |
 //! | `report` | what is printed |
 
+#![warn(clippy::unwrap_used)]
+
 mod address;
 mod ask;
 mod check;

@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_small_rest_joins_the_chunk_before_it_up_to_the_limit() {
-        assert_eq!(pack(&units(&[(9, Cut::Paragraph), (1, Cut::Sentence)]), BUDGET), [0..2]);
+        assert_eq!(pack(&units(&[(9, Cut::Paragraph), (1, Cut::Sentence)]), BUDGET), vec![0..2]);
         assert_eq!(pack(&units(&[(9, Cut::Paragraph), (5, Cut::Sentence)]), BUDGET), [0..1, 1..2]);
     }
 

@@ -102,7 +102,7 @@ impl Writer {
         let start = units(start);
         let Some((&unit, before)) = start.split_last().filter(|_| first <= last) else { return };
         let end = u32::from(unit) + (last - first);
-        if before.is_empty() && !(0xD800..0xE000).contains(&end) && end <= MAX_CODE && (unit < 0xD800 || unit >= 0xE000)
+        if before.is_empty() && !(0xD800..0xE000).contains(&end) && end <= MAX_CODE && !(0xD800..0xE000).contains(&unit)
         {
             self.ranges.push(format!("<{first:04X}> <{last:04X}> <{unit:04X}>"));
             return;
