@@ -100,7 +100,7 @@ configuration! {
     /// Instructions to the model.
     system_prompt / "MENTOR_SYSTEM_PROMPT": String = DEFAULT_SYSTEM_PROMPT.into();
     /// Most tokens of a prompt. On a CPU every token delays the first word by some milliseconds.
-    prompt_tokens / "MENTOR_PROMPT_TOKENS": usize = 1_200;
+    prompt_tokens / "MENTOR_PROMPT_TOKENS": usize = 700;
     /// Longest answer, in tokens.
     max_tokens / "MENTOR_MAX_TOKENS": usize = 192;
     /// Tokens of the model's context for one conversation; must hold a prompt and an answer.

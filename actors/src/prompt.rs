@@ -81,12 +81,12 @@ fn messages(parts: &PromptParts, exchanges: usize, passages: usize) -> Vec<Promp
 }
 
 /// The passages stand before the question: a small model answers what it read last. The wording was chosen by reading the
-/// answers of a model of 135 M parameters.
+/// answers of a model of 135 M parameters; numbers in brackets were copied into answers, where they look like citations.
 fn question_text(parts: &PromptParts, passages: usize) -> String {
     let mut text = String::new();
     for (number, scored) in parts.passages[..passages].iter().enumerate() {
         let place = place_of(&scored.passage);
-        text.push_str(&format!("[{}] {place}:\n{}\n\n", number + 1, scored.passage.text.trim()));
+        text.push_str(&format!("Passage {}, {place}:\n{}\n\n", number + 1, scored.passage.text.trim()));
     }
     text.push_str("Using only these passages, answer in two or three sentences: ");
     text.push_str(parts.question.trim());
@@ -152,7 +152,7 @@ mod tests {
         let built = build_prompt(&parts(1_000), words).unwrap();
         assert_eq!((built.passages, built.exchanges, built.messages.len()), (2, 2, 6));
         let last = &built.messages.last().unwrap().text;
-        assert!(last.contains("[1] book.pdf, page 7:\na heap is a tree"), "{last}");
+        assert!(last.contains("Passage 1, book.pdf, page 7:\na heap is a tree"), "{last}");
         assert!(last.ends_with("sentences: what is a heap?"), "{last}");
     }
 
