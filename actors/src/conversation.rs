@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
 
 use crate::admission::{Admission, Admitted};
 use crate::cancel::CancelToken;
@@ -36,6 +36,8 @@ struct RunningTurn {
     turn_id: TurnId,
     cancel: CancelToken,
     abandon_after: Duration,
+    /// Looks whether anybody still watches; an idle conversation has no timer.
+    look_out: SpawnHandle,
     /// Freed when the turn ends.
     _admitted: Admitted,
 }
@@ -74,6 +76,7 @@ impl ConversationActor {
             turn_id: request.turn_id.clone(),
             cancel: cancel.clone(),
             abandon_after: request.abandon_after,
+            look_out: ctx.run_interval(WATCH_INTERVAL, |conversation, _| conversation.cancel_if_abandoned()),
             _admitted: admitted,
         });
         self.shared.busy.store(true, Ordering::Release);
@@ -85,11 +88,13 @@ impl ConversationActor {
             scribe: Scribe::new(self.shared.log.clone(), request.turn_id.clone()),
             request,
         };
-        ctx.spawn(turn.run().into_actor(self).map(|outcome, conversation, _| conversation.end(outcome)));
+        ctx.spawn(turn.run().into_actor(self).map(|outcome, conversation, ctx| conversation.end(outcome, ctx)));
     }
 
-    fn end(&mut self, outcome: TurnOutcome) {
-        self.running = None;
+    fn end(&mut self, outcome: TurnOutcome, ctx: &mut Context<Self>) {
+        if let Some(ended) = self.running.take() {
+            ctx.cancel_future(ended.look_out);
+        }
         self.shared.busy.store(false, Ordering::Release);
         if let Some(exchange) = outcome {
             if self.history.len() == HISTORY_LIMIT {
@@ -111,10 +116,6 @@ impl ConversationActor {
 
 impl Actor for ConversationActor {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(WATCH_INTERVAL, |conversation, _| conversation.cancel_if_abandoned());
-    }
 
     fn stopped(&mut self, _: &mut Self::Context) {
         self.shared.busy.store(false, Ordering::Release);

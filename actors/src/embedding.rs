@@ -15,7 +15,7 @@ use crate::domain::{Embedding, EngineError, ErrorCode, TurnError};
 use crate::ports::{Embedder, Factory};
 use crate::queue::{JobQueue, Lane, Rejected};
 use crate::telemetry::{Measurement, Telemetry};
-use crate::workers::{RestartBudget, Starting, WorkerHealth, WorkerPool};
+use crate::workers::{RestartBudget, Starting, WorkerHealth, WorkerPool, WorkerSpec};
 
 /// An embedder on its thread.
 pub type BoxedEmbedder = Box<dyn Embedder>;
@@ -88,7 +88,15 @@ impl EmbeddingWorkers {
                 Ok(())
             }
         };
-        let starting = WorkerPool::start("embed", count, factory, describe, work, budget, telemetry)?;
+        let closed = queue.clone();
+        let spec = WorkerSpec {
+            name: "embed",
+            count,
+            budget,
+            on_down: Arc::new(move || closed.close()),
+            telemetry: telemetry.clone(),
+        };
+        let starting = WorkerPool::start(spec, factory, describe, work)?;
         Ok(StartingEmbeddingWorkers { starting, queue, telemetry: telemetry.clone() })
     }
 

@@ -18,7 +18,7 @@ use crate::ports::{Factory, Generation, GenerationEngine, Sampling, Slot, SlotOu
 use crate::prompt::{PromptParts, build_prompt};
 use crate::queue::{JobQueue, Lane, Rejected};
 use crate::telemetry::{Measurement, Telemetry};
-use crate::workers::{RestartBudget, Starting, WorkerHealth, WorkerPool};
+use crate::workers::{RestartBudget, Starting, WorkerHealth, WorkerPool, WorkerSpec};
 
 /// An engine on its thread.
 pub type BoxedEngine = Box<dyn GenerationEngine>;
@@ -172,7 +172,15 @@ impl GenerationWorker {
             let (queue, running, telemetry) = (queue.clone(), running.clone(), telemetry.clone());
             move |engine: &mut BoxedEngine| Driver::new(&mut **engine, &queue, &running, telemetry.as_ref()).run()
         };
-        let starting = WorkerPool::start("generate", 1, factory, describe, work, budget, telemetry)?;
+        let closed = queue.clone();
+        let spec = WorkerSpec {
+            name: "generate",
+            count: 1,
+            budget,
+            on_down: Arc::new(move || closed.close()),
+            telemetry: telemetry.clone(),
+        };
+        let starting = WorkerPool::start(spec, factory, describe, work)?;
         Ok(StartingGenerationWorker { starting, queue, queue_capacity, running, telemetry: telemetry.clone() })
     }
 

@@ -126,6 +126,20 @@ impl<I> Starting<I> {
     }
 }
 
+/// What kind of workers to start.
+pub struct WorkerSpec {
+    /// Their threads are named after it.
+    pub name: &'static str,
+    /// How many.
+    pub count: usize,
+    /// How often each may be rebuilt.
+    pub budget: RestartBudget,
+    /// Called when the last thread has given up: it closes the queue, so that nobody waits for an answer that can't come.
+    pub on_down: Arc<dyn Fn() + Send + Sync>,
+    /// Hears of restarts.
+    pub telemetry: Arc<dyn Telemetry>,
+}
+
 impl WorkerPool {
     /// Starts `count` threads named `name-0`, `name-1`, ... Each builds its engine, reports `describe(&engine)`, then
     /// calls `work`, which returns when its queue is closed, or with an error when the engine is lost.
@@ -133,31 +147,32 @@ impl WorkerPool {
     /// # Errors
     /// [`EngineError::Load`] when the system refuses a thread.
     pub fn start<E, I>(
-        name: &'static str,
-        count: usize,
+        spec: WorkerSpec,
         factory: &Factory<E>,
         describe: impl Fn(&E) -> I + Clone + Send + 'static,
         work: impl Fn(&mut E) -> Result<(), EngineError> + Clone + Send + 'static,
-        budget: RestartBudget,
-        telemetry: &Arc<dyn Telemetry>,
     ) -> Result<Starting<I>, EngineError>
     where
         E: 'static,
         I: Send + 'static,
     {
+        let WorkerSpec { name, count, budget, on_down, telemetry } = spec;
         let health = Arc::new(WorkerHealth::new(name, count));
         // One place for each worker's first report: sending never blocks.
         let (report, reports) = mpsc::sync_channel(count.max(1));
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
             let (factory, health, telemetry) = (factory.clone(), health.clone(), telemetry.clone());
-            let (describe, work, report) = (describe.clone(), work.clone(), report.clone());
+            let (describe, work, on_down, report) = (describe.clone(), work.clone(), on_down.clone(), report.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("{name}-{index}"))
                 .spawn(move || {
                     // The first report is taken by `ready`; nobody listens to later ones.
                     let announce = move |result: Result<I, EngineError>| drop(report.try_send(result));
-                    supervise(&health, &factory, &describe, &work, budget, telemetry.as_ref(), announce);
+                    let gave_up = supervise(&health, &factory, &describe, &work, budget, telemetry.as_ref(), announce);
+                    if gave_up && health.given_up.fetch_add(1, Ordering::AcqRel) + 1 == health.wanted {
+                        on_down();
+                    }
                 })
                 .map_err(|error| EngineError::Load(format!("no thread for the {name} worker: {error}")))?;
             threads.push(thread);
@@ -181,7 +196,7 @@ impl WorkerPool {
     }
 }
 
-/// Builds the engine and lets it work, again and again, until `work` returns by itself or the budget is spent.
+/// Builds the engine and lets it work, again and again, until `work` returns by itself (false) or the budget is spent (true).
 fn supervise<E, I>(
     health: &WorkerHealth,
     factory: &Factory<E>,
@@ -190,7 +205,7 @@ fn supervise<E, I>(
     budget: RestartBudget,
     telemetry: &dyn Telemetry,
     announce: impl Fn(Result<I, EngineError>),
-) {
+) -> bool {
     let mut former = VecDeque::new();
     let mut built_before = false;
     loop {
@@ -204,7 +219,7 @@ fn supervise<E, I>(
                 let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut engine)));
                 health.alive.fetch_sub(1, Ordering::AcqRel);
                 match outcome {
-                    Ok(Ok(())) => return,
+                    Ok(Ok(())) => return false,
                     Ok(Err(error)) => ("engine", error.to_string()),
                     Err(panic) => ("panic", panic_message(&*panic)),
                 }
@@ -212,7 +227,7 @@ fn supervise<E, I>(
             Err(error) if !built_before => {
                 *health.failure() = Some(error.to_string());
                 announce(Err(error));
-                return;
+                return true;
             }
             Err(error) => ("load", error.to_string()),
         };
@@ -220,8 +235,7 @@ fn supervise<E, I>(
         *health.failure() = Some(reason);
         let Some(wait) = budget.admit(&mut former, Instant::now()) else {
             tracing::error!(worker = health.name, "restart budget spent, worker stays down");
-            health.given_up.fetch_add(1, Ordering::AcqRel);
-            return;
+            return true;
         };
         health.restarts.fetch_add(1, Ordering::Relaxed);
         telemetry.record(Measurement::WorkerRestarted { worker: health.name, cause });
@@ -240,8 +254,8 @@ mod tests {
     use crate::queue::{JobQueue, Lane};
     use crate::telemetry::Silent;
 
-    fn quiet() -> Arc<dyn Telemetry> {
-        Arc::new(Silent)
+    fn spec(count: usize, budget: RestartBudget) -> WorkerSpec {
+        WorkerSpec { name: "test", count, budget, on_down: Arc::new(|| ()), telemetry: Arc::new(Silent) }
     }
 
     #[test]
@@ -257,7 +271,7 @@ mod tests {
     #[test]
     fn a_load_failure_is_an_error_of_the_start() {
         let factory: Factory<()> = Arc::new(|| Err(EngineError::Load("no model".into())));
-        let started = WorkerPool::start("test", 2, &factory, |()| (), |()| Ok(()), RestartBudget::default(), &quiet());
+        let started = WorkerPool::start(spec(2, RestartBudget::default()), &factory, |()| (), |()| Ok(()));
         assert_eq!(started.unwrap().ready().err(), Some(EngineError::Load("no model".into())));
     }
 
@@ -283,8 +297,7 @@ mod tests {
             }
         };
         let budget = RestartBudget { backoff: Duration::ZERO, ..RestartBudget::default() };
-        let (pool, ()) =
-            WorkerPool::start("test", 1, &factory, |()| (), work, budget, &quiet()).unwrap().ready().unwrap();
+        let (pool, ()) = WorkerPool::start(spec(1, budget), &factory, |()| (), work).unwrap().ready().unwrap();
         let ask = |number| {
             let (reply, answer) = mpsc::sync_channel(1);
             queue.try_push(Lane::Interactive, (number, reply)).unwrap();
@@ -301,9 +314,14 @@ mod tests {
     fn a_worker_that_keeps_dying_stays_down_and_says_why() {
         let factory: Factory<()> = Arc::new(|| Ok(()));
         let budget = RestartBudget { restarts: 3, backoff: Duration::ZERO, ..RestartBudget::default() };
-        let started = WorkerPool::start("test", 1, &factory, |()| (), |()| panic!("hopeless"), budget, &quiet());
+        let queue: Arc<JobQueue<u32>> = Arc::new(JobQueue::new(1));
+        queue.try_push(Lane::Bulk, 1).unwrap();
+        let closed = queue.clone();
+        let spec = WorkerSpec { on_down: Arc::new(move || closed.close()), ..spec(1, budget) };
+        let started = WorkerPool::start(spec, &factory, |()| (), |()| panic!("hopeless"));
         let (pool, ()) = started.unwrap().ready().unwrap();
         let health = pool.health();
+        assert_eq!(queue.push(Lane::Bulk, 2), Err(2), "a producer that waits for room is told");
         pool.join();
         assert_eq!(health.restarts(), 3);
         assert!(health.problem().unwrap().contains("restarts used up"));
