@@ -3,7 +3,7 @@
 //! `cargo run --release --example embed_rate -- MODELS_FOLDER TEXT_FILE [KEY=VALUE...]`
 //!
 //! The models folder is the one of the tests (`all-minilm-l6-v2`, `onnxruntime`); the file has one text in each line.
-//! `KEY=VALUE` are session configuration entries; `spinning`, `no_memory_pattern`, `batch_tokens=N` and `layout=2x1`
+//! `KEY=VALUE` are session configuration entries; `spinning`, `memory_pattern`, `batch_tokens=N` and `layout=2x1`
 //! (only these sessions and threads) are ours. Tokens per CPU second are comparable while others use the machine, too.
 
 #[cfg(feature = "onnx")]
@@ -63,7 +63,7 @@ mod measure {
         for option in options {
             match option.split_once('=') {
                 None if option == "spinning" => config.tuning.spinning = true,
-                None if option == "no_memory_pattern" => config.tuning.memory_pattern = false,
+                None if option == "memory_pattern" => config.tuning.memory_pattern = true,
                 Some(("batch_tokens", value)) => config.tuning.batch_tokens = Some(value.parse()?),
                 Some((key, value)) => config.tuning.entries.push((key.to_owned(), value.to_owned())),
                 None => return Err(format!("unknown option {option}").into()),

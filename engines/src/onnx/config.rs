@@ -79,18 +79,18 @@ pub struct SessionTuning {
     /// Whether idle threads of the session keep their core for a moment. Faster when nothing else runs; it takes time
     /// from a generator that shares the cores.
     pub spinning: bool,
-    /// Whether the buffers of a run are planned as one block for each shape seen. The plans are kept, so this is for
-    /// workloads with few shapes.
+    /// Whether the buffers of a run are planned as one block for each shape seen. The plans are kept, and texts make
+    /// ever new shapes: this is for models with one shape.
     pub memory_pattern: bool,
     /// Padded tokens in one run of the model; `None` takes what suits the device.
     pub batch_tokens: Option<usize>,
-    /// Further session configuration entries, by ONNX Runtime's own names, such as `session.disable_quant_qdq`.
+    /// Further session configuration entries, by ONNX Runtime's own names, such as `session.set_denormal_as_zero`.
     pub entries: Vec<(String, String)>,
 }
 
 impl Default for SessionTuning {
     fn default() -> Self {
-        Self { spinning: false, memory_pattern: true, batch_tokens: None, entries: Vec::new() }
+        Self { spinning: false, memory_pattern: false, batch_tokens: None, entries: Vec::new() }
     }
 }
 
