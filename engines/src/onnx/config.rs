@@ -74,7 +74,7 @@ impl EmbedderConfig {
 }
 
 /// Options of a session that change its speed and memory, not its results.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SessionTuning {
     /// Whether idle threads of the session keep their core for a moment. Faster when nothing else runs; it takes time
     /// from a generator that shares the cores.
@@ -86,12 +86,6 @@ pub struct SessionTuning {
     pub batch_tokens: Option<usize>,
     /// Further session configuration entries, by ONNX Runtime's own names, such as `session.set_denormal_as_zero`.
     pub entries: Vec<(String, String)>,
-}
-
-impl Default for SessionTuning {
-    fn default() -> Self {
-        Self { spinning: false, memory_pattern: false, batch_tokens: None, entries: Vec::new() }
-    }
 }
 
 /// What was loaded. The store takes model id, dimension and pooling as the identity of its vectors.
