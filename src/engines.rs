@@ -364,6 +364,8 @@ pub fn turn_settings(config: &Config) -> TurnSettings {
             repeat_last_tokens: 128,
             dry_multiplier: config.dry_multiplier,
             seed: config.seed,
+            logit_bias: Vec::new(),
+            grammar: None,
         },
         history_turns: config.history_turns,
         time_limit: Duration::from_secs(config.turn_time_limit_s),

@@ -64,6 +64,8 @@ pub struct Generate {
     pub max_tokens: usize,
     /// How to choose tokens.
     pub sampling: Sampling,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
     /// Within which evaluated tokens may be reused: the conversation.
     pub cache_scope: String,
     /// Until when the answer is wanted.
@@ -324,6 +326,7 @@ impl<'a> Driver<'a> {
             messages: built.messages,
             max_tokens: request.max_tokens,
             sampling: request.sampling.clone(),
+            stop: request.stop.clone(),
             cache_scope: request.cache_scope.clone(),
         };
         let begun = self.engine.begin(slot, &generation)?;
@@ -358,6 +361,7 @@ impl<'a> Driver<'a> {
                     }
                     self.end(slot, |usage| GenerationEvent::Finished { reason, usage });
                 }
+                SlotOutput::Counted(usage) => self.correct(slot, usage),
                 SlotOutput::Failed(error) => self.end(slot, |_| GenerationEvent::Failed(refusal(&error))),
             }
         }
@@ -373,6 +377,12 @@ impl<'a> Driver<'a> {
         }
         if !text.is_empty() {
             running.job.tell(GenerationEvent::Piece(text));
+        }
+    }
+
+    fn correct(&mut self, slot: Slot, usage: Usage) {
+        if let Some(running) = self.slots.get_mut(slot).and_then(Option::as_mut) {
+            running.usage = usage;
         }
     }
 

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use crate::domain::{
     Chunk, CorpusStats, DocumentContent, DocumentId, DocumentRecord, EmbeddedChunk, Embedding, EngineError,
-    FinishReason, ScoredPassage,
+    FinishReason, ScoredPassage, Usage,
 };
 
 /// Builds an engine on the thread that will own it, and again after a crash.
@@ -136,6 +136,10 @@ pub struct Sampling {
     pub dry_multiplier: f32,
     /// Seed of the random choice.
     pub seed: u32,
+    /// Added to the scores of these tokens before anything else.
+    pub logit_bias: Vec<(Token, f32)>,
+    /// A grammar in GBNF that the answer must follow, with the rule `root`.
+    pub grammar: Option<String>,
 }
 
 /// What one slot did in a step.
@@ -147,6 +151,8 @@ pub enum SlotOutput {
     Token(String),
     /// The answer ended: the rest of its text, and why. The slot is free after `end`.
     Finished(String, FinishReason),
+    /// What the engine itself counted, where it knows better than what it said at the begin.
+    Counted(Usage),
     /// This slot alone failed.
     Failed(EngineError),
 }
@@ -160,6 +166,8 @@ pub struct Generation {
     pub max_tokens: usize,
     /// How to choose tokens.
     pub sampling: Sampling,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
     /// Evaluated tokens may be reused between generations of the same scope; across scopes only the system message.
     pub cache_scope: String,
 }
@@ -173,7 +181,7 @@ pub struct Begun {
     pub cached_tokens: usize,
 }
 
-/// Writes answers, several at once, a token a step. Lives on one worker thread.
+/// Writes answers, several at once. Lives on one worker thread.
 pub trait GenerationEngine {
     /// How many generations it can run at once.
     fn slots(&self) -> usize;
@@ -184,16 +192,123 @@ pub trait GenerationEngine {
     /// # Errors
     /// [`EngineError::Failed`] when the template or the tokenizer refuses them.
     fn count_prompt_tokens(&self, messages: &[PromptMessage]) -> Result<usize, EngineError>;
+    /// How many of those tokens would need no evaluation now, in that scope.
+    ///
+    /// # Errors
+    /// As `count_prompt_tokens`.
+    fn count_cached_tokens(&self, messages: &[PromptMessage], cache_scope: &str) -> Result<usize, EngineError>;
     /// Takes a generation into a free slot.
     ///
     /// # Errors
     /// [`EngineError::TooLarge`] when it does not fit the context; other errors leave the slot free.
     fn begin(&mut self, slot: Slot, generation: &Generation) -> Result<Begun, EngineError>;
-    /// One step for every slot that has begun and not finished.
+    /// One step for all slots that have begun and not finished; some may have nothing to say, some several tokens. Never
+    /// waits longer than about 100 ms for something that does not compute.
     ///
     /// # Errors
     /// Any error means that the engine is lost and must be rebuilt; a slot's own failure is [`SlotOutput::Failed`].
     fn step(&mut self) -> Result<Vec<(Slot, SlotOutput)>, EngineError>;
     /// Frees a slot, finished or not.
     fn end(&mut self, slot: Slot);
+}
+
+/// A token of the generator's vocabulary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub i32);
+
+/// Place of a conversation's tokens in the decoder, from 0.
+pub type Sequence = usize;
+
+/// How much a decoder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecoderShape {
+    /// Sequences at once.
+    pub sequences: usize,
+    /// Most tokens of one sequence.
+    pub sequence_tokens: usize,
+    /// Most tokens of all sequences together.
+    pub cells: usize,
+    /// Most tokens of one batch.
+    pub batch_tokens: usize,
+    /// Whether answers that are written and prompts that are read are best evaluated in one batch. Where every sequence
+    /// has memory of its own they are not: such a batch is cut into parts of equal length.
+    pub mixes: bool,
+}
+
+/// A prompt as the model reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EncodedPrompt {
+    /// Its tokens, ending where the answer begins.
+    pub tokens: Vec<Token>,
+    /// How many of them are the same for all conversations: up to the end of the system message.
+    pub shared: usize,
+}
+
+/// One row of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchToken {
+    /// Whose.
+    pub sequence: Sequence,
+    /// Its place there: every sequence goes 0, 1, 2 ... without gaps.
+    pub position: usize,
+    /// What.
+    pub token: Token,
+    /// Whether the next token is to be sampled from it.
+    pub scores: bool,
+}
+
+/// What came of evaluating a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evaluation {
+    /// All its tokens are in their sequences.
+    Done,
+    /// There was no room for it, and nothing changed.
+    NoRoom,
+}
+
+/// A language model that evaluates batches of tokens: what continuous batching needs of it. Lives on one worker thread.
+pub trait Decoder {
+    /// How much it holds.
+    fn shape(&self) -> DecoderShape;
+    /// The tokens of a prompt.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the template or the tokenizer refuses the messages.
+    fn encode(&self, messages: &[PromptMessage]) -> Result<EncodedPrompt, EngineError>;
+    /// The bytes of a token's text, which may end inside a character; none for control tokens.
+    fn piece(&self, token: Token) -> Vec<u8>;
+    /// Whether the model says with this token that its answer is over.
+    fn ends_answer(&self, token: Token) -> bool;
+    /// Evaluates at most `batch_tokens` rows.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the decoder is lost.
+    fn evaluate(&mut self, batch: &[BatchToken]) -> Result<Evaluation, EngineError>;
+    /// Keeps the first `tokens` of a sequence; says how many it has then: fewer where a model cannot forget only a part.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the decoder is lost.
+    fn keep(&mut self, sequence: Sequence, tokens: usize) -> Result<usize, EngineError>;
+    /// What a sequence holds, as bytes that `restore` understands.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when it cannot be copied; the sequence is unharmed.
+    fn save(&self, sequence: Sequence) -> Result<Vec<u8>, EngineError>;
+    /// Puts into an empty sequence what another one held when it was saved.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when there is no room or the bytes are not understood; the sequence stays empty.
+    fn restore(&mut self, sequence: Sequence, state: &[u8]) -> Result<(), EngineError>;
+    /// Prepares the choice of tokens for a generation.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the settings cannot be met, as with a grammar that cannot be read.
+    fn begin_sampling(&mut self, slot: Slot, sampling: &Sampling) -> Result<(), EngineError>;
+    /// Chooses a token for a slot by the scores of row `row` of the last batch, and remembers it as said.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when that row has no scores.
+    fn sample(&mut self, slot: Slot, row: usize) -> Result<Token, EngineError>;
+    /// Forgets the choices of a slot.
+    fn end_sampling(&mut self, slot: Slot);
 }

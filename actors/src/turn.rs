@@ -266,6 +266,7 @@ impl Turn {
             },
             max_tokens: max_tokens.unwrap_or(settings.max_tokens),
             sampling,
+            stop: Vec::new(),
             cache_scope: self.conversation_id.to_string(),
             deadline,
             cancel: self.cancel.clone(),

@@ -54,6 +54,8 @@ fn greedy() -> Sampling {
         repeat_last_tokens: 0,
         dry_multiplier: 0.0,
         seed: 1,
+        logit_bias: Vec::new(),
+        grammar: None,
     }
 }
 
@@ -62,6 +64,7 @@ fn ask(question: &str, scope: &str, max_tokens: usize) -> Generation {
         messages: vec![message(Role::System, SYSTEM), message(Role::User, question)],
         max_tokens,
         sampling: greedy(),
+        stop: Vec::new(),
         cache_scope: scope.into(),
     }
 }
@@ -99,6 +102,7 @@ fn take(written: &mut Written, output: SlotOutput) {
             written.text.push_str(&text);
             written.reason = reason;
         }
+        SlotOutput::Counted(_) => {}
         SlotOutput::Failed(error) => panic!("the slot failed: {error}"),
     }
 }
@@ -330,6 +334,7 @@ fn write_all(engine: &mut LlamaEngine, slots: usize) -> Vec<String> {
                     running.retain(|&other| other != slot);
                     engine.end(slot);
                 }
+                SlotOutput::Counted(_) => {}
                 SlotOutput::Failed(error) => panic!("slot {slot} failed: {error}"),
             }
         }

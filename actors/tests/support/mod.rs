@@ -93,6 +93,8 @@ pub fn settings() -> TurnSettings {
             repeat_last_tokens: 0,
             dry_multiplier: 0.0,
             seed: 0,
+            logit_bias: Vec::new(),
+            grammar: None,
         },
         history_turns: 2,
         time_limit: Duration::from_secs(20),
@@ -169,6 +171,10 @@ impl GenerationEngine for FakeEngine {
 
     fn count_prompt_tokens(&self, messages: &[PromptMessage]) -> Result<usize, EngineError> {
         Ok(messages.iter().map(|message| message.text.split_whitespace().count()).sum())
+    }
+
+    fn count_cached_tokens(&self, _: &[PromptMessage], _: &str) -> Result<usize, EngineError> {
+        Ok(0)
     }
 
     fn begin(&mut self, slot: Slot, generation: &Generation) -> Result<Begun, EngineError> {

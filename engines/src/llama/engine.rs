@@ -165,6 +165,12 @@ impl GenerationEngine for LlamaEngine {
         Ok(self.prompts.build(messages)?.tokens.len())
     }
 
+    fn count_cached_tokens(&self, messages: &[PromptMessage], cache_scope: &str) -> Result<usize, EngineError> {
+        let prompt = self.prompts.build(messages)?;
+        let reusable = |state: &SlotState| reusable_tokens(state.evaluated(), &prompt, cache_scope);
+        Ok(self.slots.iter().map(reusable).max().unwrap_or(0))
+    }
+
     /// With `max_tokens` 0 the prompt is only evaluated, so that later ones can reuse it.
     fn begin(&mut self, slot: Slot, generation: &Generation) -> Result<Begun, EngineError> {
         self.check_free(slot)?;

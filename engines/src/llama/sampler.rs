@@ -86,6 +86,8 @@ fn within_bounds(sampling: &Sampling, context_tokens: i32) -> Sampling {
         dry_multiplier: finite(sampling.dry_multiplier, 0.0).clamp(0.0, 10.0),
         // llama.cpp takes the largest seed for "choose one yourself".
         seed: sampling.seed.min(u32::MAX - 1),
+        logit_bias: sampling.logit_bias.clone(),
+        grammar: sampling.grammar.clone(),
     }
 }
 
@@ -103,6 +105,8 @@ mod tests {
             repeat_last_tokens: 64,
             dry_multiplier: 0.8,
             seed: 7,
+            logit_bias: Vec::new(),
+            grammar: None,
         }
     }
 
@@ -122,6 +126,7 @@ mod tests {
             repeat_last_tokens: i32::MAX,
             dry_multiplier: -2.0,
             seed: u32::MAX,
+            ..plain()
         };
         let tame = within_bounds(&wild, 2048);
         assert_eq!((tame.temperature, tame.top_p, tame.top_k, tame.min_p), (0.0, 0.0, 0, 0.0));
