@@ -42,6 +42,29 @@ impl From<Device> for mentor_actors::domain::Device {
     }
 }
 
+/// How the generator stores evaluated tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum KvType {
+    /// Four bytes a number.
+    F32,
+    /// Two bytes a number.
+    F16,
+    /// About one byte a number.
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl From<KvType> for mentor_engines::llama::KvType {
+    fn from(kind: KvType) -> Self {
+        match kind {
+            KvType::F32 => Self::F32,
+            KvType::F16 => Self::F16,
+            KvType::Q8_0 => Self::Q8_0,
+        }
+    }
+}
+
 macro_rules! configuration {
     ($( $(#[doc = $doc:literal])* $name:ident / $env:literal : $type:ty = $default:expr; )*) => {
         /// The effective values.
@@ -121,6 +144,23 @@ configuration! {
     history_turns / "MENTOR_HISTORY_TURNS": usize = 2;
     /// Layers of the generator on the GPU; -1 for all of them where there is one.
     gpu_layers / "MENTOR_GPU_LAYERS": i32 = -1;
+    /// Conversations that are answered at once; more wait. Each has a context of its own in memory.
+    slots / "MENTOR_SLOTS": usize = 4;
+    /// Tokens of all conversations in the generator together; 0 for `slots` times `context_tokens`. Fewer save memory and are
+    /// shared by all, which is slower on a CPU; who does not fit is set back for a while.
+    kv_cells / "MENTOR_KV_CELLS": usize = 0;
+    /// Prompt tokens evaluated in one step. More is a little faster; fewer let other answers and a cancel come in sooner.
+    batch_tokens / "MENTOR_BATCH_TOKENS": usize = 256;
+    /// How keys of evaluated tokens are stored: f32, f16 or q8_0.
+    kv_type_k / "MENTOR_KV_TYPE_K": KvType = KvType::F16;
+    /// How values of evaluated tokens are stored: f32, f16 or q8_0. On a CPU, f32 makes answers independent of what else runs.
+    kv_type_v / "MENTOR_KV_TYPE_V": KvType = KvType::F32;
+    /// Memory for conversations that had to leave the generator's context, in MiB, so that their next question need not be
+    /// evaluated from the beginning; 0 for none.
+    state_cache_mb / "MENTOR_STATE_CACHE_MB": usize = 1_024;
+    /// Tokens of an answer that are guessed from its sources and verified together; 0 for none. Guesses change the speed, never
+    /// the answer.
+    draft_tokens / "MENTOR_DRAFT_TOKENS": usize = 8;
     /// Threads of the generator; 0 for one a core.
     threads / "MENTOR_THREADS": usize = 0;
 
@@ -202,6 +242,8 @@ impl Config {
             ("top_k", self.top_k),
             ("prompt_tokens", self.prompt_tokens),
             ("max_tokens", self.max_tokens),
+            ("slots", self.slots),
+            ("batch_tokens", self.batch_tokens),
             ("embed_queue", self.embed_queue),
             ("search_parallel", self.search_parallel),
             ("max_turns", self.max_turns),
@@ -220,6 +262,9 @@ impl Config {
                 self.max_tokens,
                 self.context_tokens
             );
+        }
+        if self.kv_cells > 0 && self.kv_cells < self.context_tokens {
+            bail!("kv_cells ({}) must hold at least one conversation (context_tokens = {})", self.kv_cells, self.context_tokens);
         }
         if self.chunk_tokens < 16 || self.chunk_overlap_tokens * 2 > self.chunk_tokens {
             bail!("chunk_tokens must be at least 16, and chunk_overlap_tokens at most half of it");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use anyhow::{Context as _, bail};
 use mentor_actors::admission::Admission;
+use mentor_actors::batching::{BatchEngine, BatchSettings};
 use mentor_actors::conversations::ConversationsActor;
 use mentor_actors::domain::EngineError;
 use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorkers, StartingEmbeddingWorkers};
@@ -30,9 +31,6 @@ use crate::models::ModelsDir;
 
 /// Batches that may wait for the embedding workers during an ingest: enough that they never wait for the next one.
 const INGEST_QUEUE: usize = 16;
-
-/// Prompt tokens evaluated in one step: a cancelled turn is noticed after at most that many.
-const BATCH_TOKENS: usize = 256;
 
 /// Layers on the GPU, as the configuration says "all of them".
 const ALL_LAYERS: i32 = -1;
@@ -255,7 +253,11 @@ fn start_generator(
     let models = ModelsDir::new(&config.models_dir);
     let mut llama = LlamaConfig::new(models.resolve_llm(none_if_empty(&config.llm))?);
     llama.context_tokens = config.context_tokens;
-    llama.batch_tokens = BATCH_TOKENS;
+    llama.slots = config.slots;
+    llama.cells = config.kv_cells;
+    llama.batch_tokens = config.batch_tokens;
+    llama.kv_type_k = config.kv_type_k.into();
+    llama.kv_type_v = config.kv_type_v.into();
     llama.device = config.device.into();
     llama.gpu_layers = match config.gpu_layers {
         ALL_LAYERS => GpuLayers::Auto,
@@ -266,9 +268,19 @@ fn start_generator(
         llama.threads = config.threads;
     }
     let source = LlamaSource::new(llama);
-    let factory: Factory<BoxedEngine> = source.factory();
+    let factory = batched(&source, batch_settings(config), telemetry);
     let starting = GenerationWorker::start(&factory, config.max_turns, RestartBudget::default(), telemetry)?;
     Ok((starting, source))
+}
+
+/// A factory of engines that batch all conversations on one decoder.
+fn batched(source: &LlamaSource, settings: BatchSettings, telemetry: &Arc<dyn Telemetry>) -> Factory<BoxedEngine> {
+    let (source, telemetry) = (source.clone(), telemetry.clone());
+    Arc::new(move || Ok(Box::new(BatchEngine::new(source.build()?, settings, telemetry.clone()))))
+}
+
+fn batch_settings(config: &Config) -> BatchSettings {
+    BatchSettings { state_bytes: config.state_cache_mb << 20, draft_tokens: config.draft_tokens }
 }
 
 fn finish_generator(

@@ -19,6 +19,7 @@ const FIRST_TOKEN_SECONDS: &[f64] =
 const INTER_TOKEN_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
 const LONG_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 const BATCH_TEXTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+const BATCH_TOKENS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0];
 const SCORES: &[f64] = &[0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9];
 
 /// All metrics of the program.
@@ -44,6 +45,13 @@ pub struct Metrics {
     prompt_tokens: IntCounter,
     cached_tokens: IntCounter,
     generated_tokens: IntCounter,
+    kv_cells: IntGauge,
+    kv_cells_total: IntGauge,
+    state_bytes: IntGauge,
+    batch_rows: Histogram,
+    batch_seconds: Histogram,
+    drafted_tokens: IntCounterVec,
+    cancel_seconds: Histogram,
     first_token: Histogram,
     inter_token: Histogram,
     worker_restarts: IntCounterVec,
@@ -130,6 +138,17 @@ impl Metrics {
             prompt_tokens: b.counter("prompt_tokens_total", "Tokens of prompts")?,
             cached_tokens: b.counter("cached_prompt_tokens_total", "Prompt tokens that needed no evaluation")?,
             generated_tokens: b.counter("generated_tokens_total", "Tokens of answers")?,
+            kv_cells: b.gauge("kv_cells_used", "Cells of the generator's context that hold tokens")?,
+            kv_cells_total: b.gauge("kv_cells", "Cells of the generator's context")?,
+            state_bytes: b.gauge("kv_saved_bytes", "Memory for evaluated tokens outside of the generator's context")?,
+            batch_rows: b.histogram("decode_batch_size", "Tokens evaluated together", BATCH_TOKENS)?,
+            batch_seconds: b.histogram("decode_batch_seconds", "Time to evaluate a batch", INTER_TOKEN_SECONDS)?,
+            drafted_tokens: b.counters("drafted_tokens_total", "Guessed tokens of answers", &["right"])?,
+            cancel_seconds: b.histogram(
+                "cancel_latency_seconds",
+                "From a cancel to the generator's end of the turn",
+                INTER_TOKEN_SECONDS,
+            )?,
             first_token: b.histogram(
                 "time_to_first_token_seconds",
                 "From question to first token",
@@ -216,6 +235,21 @@ impl Telemetry for Metrics {
                 self.slots.with_label_values(&["busy"]).set(gauge(busy));
                 self.slots.with_label_values(&["free"]).set(gauge(total - busy));
             }
+            Measurement::CellsUsed { used, total } => {
+                self.kv_cells.set(gauge(used));
+                self.kv_cells_total.set(gauge(total));
+            }
+            Measurement::StateBytes(bytes) => self.state_bytes.set(gauge(bytes)),
+            Measurement::BatchEvaluated { rows, took } => {
+                #[allow(clippy::cast_precision_loss)] // a batch has at most thousands of tokens
+                self.batch_rows.observe(rows as f64);
+                self.batch_seconds.observe(seconds(took));
+            }
+            Measurement::Drafted { guessed, right } => {
+                self.drafted_tokens.with_label_values(&["true"]).inc_by(right as u64);
+                self.drafted_tokens.with_label_values(&["false"]).inc_by((guessed - right) as u64);
+            }
+            Measurement::Cancelled(time) => self.cancel_seconds.observe(seconds(time)),
             Measurement::FirstToken(time) => self.first_token.observe(seconds(time)),
             Measurement::InterToken(time) => self.inter_token.observe(seconds(time)),
             Measurement::WorkerRestarted { worker, cause } => {

@@ -86,6 +86,7 @@ impl ConversationActor {
             history: self.history.clone(),
             cancel,
             scribe: Scribe::new(self.shared.log.clone(), request.turn_id.clone()),
+            read: None,
             request,
         };
         ctx.spawn(turn.run().into_actor(self).map(|outcome, conversation, ctx| conversation.end(outcome, ctx)));
@@ -99,6 +100,10 @@ impl ConversationActor {
         if let Some(exchange) = outcome {
             if self.history.len() == HISTORY_LIMIT {
                 self.history.remove(0);
+            }
+            // Only the last prompt can be gone on with: older ones need not be kept.
+            if exchange.read.is_some() {
+                self.history.iter_mut().for_each(|earlier| earlier.read = None);
             }
             self.history.push(exchange);
         }

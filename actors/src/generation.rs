@@ -5,7 +5,7 @@
 //! cancel.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, Message};
@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
 use crate::domain::{EngineError, ErrorCode, FinishReason, TurnError, TurnId, Usage};
-use crate::ports::{Factory, Generation, GenerationEngine, Sampling, Slot, SlotOutput};
-use crate::prompt::{PromptParts, build_prompt};
+use crate::ports::{Factory, Generation, GenerationEngine, PromptMessage, Sampling, Slot, SlotOutput};
+use crate::prompt::{PromptParts, PromptSize, build_prompt};
 use crate::queue::{JobQueue, Lane, Rejected};
 use crate::telemetry::{Measurement, Telemetry};
 use crate::workers::{RestartBudget, Starting, WorkerHealth, WorkerPool, WorkerSpec};
@@ -30,7 +30,7 @@ const OTHER_EVENTS: usize = 5;
 /// means that the worker was lost.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GenerationEvent {
-    /// So many turns are before it.
+    /// Its place in the queue, from 1.
     Queued(usize),
     /// The engine took it in.
     Begun {
@@ -38,6 +38,8 @@ pub enum GenerationEvent {
         waited: Duration,
         /// How many of the passages are in the prompt.
         passages: usize,
+        /// The prompt, as the model reads it.
+        read: Vec<PromptMessage>,
     },
     /// More text.
     Piece(String),
@@ -78,6 +80,10 @@ struct Job {
     request: Generate,
     events: mpsc::Sender<GenerationEvent>,
     queued_at: Instant,
+    /// Which of the waiting comes next: the work done before it came, plus its own. A short turn so overtakes a long one,
+    /// and none waits for more than its own length because of others that came later.
+    due: u64,
+    span: tracing::Span,
 }
 
 impl Job {
@@ -115,9 +121,19 @@ impl Verdict {
 pub struct GenerationWorker {
     queue: Arc<JobQueue<Job>>,
     queue_capacity: usize,
-    running: Arc<AtomicUsize>,
+    load: Arc<Load>,
+    shape: EngineShape,
     health: Arc<WorkerHealth>,
     telemetry: Arc<dyn Telemetry>,
+}
+
+/// What the engine's thread has to do, for those who are about to queue.
+#[derive(Debug, Default)]
+struct Load {
+    /// Turns that have a slot.
+    running: AtomicUsize,
+    /// Characters of all prompts and longest answers so far.
+    taken_on: AtomicU64,
 }
 
 /// What an engine says of itself once it is built.
@@ -134,7 +150,7 @@ pub struct StartingGenerationWorker {
     starting: Starting<EngineShape>,
     queue: Arc<JobQueue<Job>>,
     queue_capacity: usize,
-    running: Arc<AtomicUsize>,
+    load: Arc<Load>,
     telemetry: Arc<dyn Telemetry>,
 }
 
@@ -148,7 +164,8 @@ impl StartingGenerationWorker {
         let worker = GenerationWorker {
             queue: self.queue,
             queue_capacity: self.queue_capacity,
-            running: self.running,
+            load: self.load,
+            shape,
             health: pool.health(),
             telemetry: self.telemetry,
         };
@@ -167,12 +184,12 @@ impl GenerationWorker {
         budget: RestartBudget,
         telemetry: &Arc<dyn Telemetry>,
     ) -> Result<StartingGenerationWorker, EngineError> {
-        let (queue, running) = (Arc::new(JobQueue::new(queue_capacity)), Arc::new(AtomicUsize::new(0)));
+        let (queue, load) = (Arc::new(JobQueue::new(queue_capacity)), Arc::new(Load::default()));
         let describe =
             |engine: &BoxedEngine| EngineShape { slots: engine.slots(), context_tokens: engine.context_tokens() };
         let work = {
-            let (queue, running, telemetry) = (queue.clone(), running.clone(), telemetry.clone());
-            move |engine: &mut BoxedEngine| Driver::new(&mut **engine, &queue, &running, telemetry.as_ref()).run()
+            let (queue, load, telemetry) = (queue.clone(), load.clone(), telemetry.clone());
+            move |engine: &mut BoxedEngine| Driver::new(&mut **engine, &queue, &load, telemetry.as_ref()).run()
         };
         let closed = queue.clone();
         let spec = WorkerSpec {
@@ -183,7 +200,7 @@ impl GenerationWorker {
             telemetry: telemetry.clone(),
         };
         let starting = WorkerPool::start(spec, factory, describe, work)?;
-        Ok(StartingGenerationWorker { starting, queue, queue_capacity, running, telemetry: telemetry.clone() })
+        Ok(StartingGenerationWorker { starting, queue, queue_capacity, load, telemetry: telemetry.clone() })
     }
 
     /// The state of the thread.
@@ -202,11 +219,13 @@ impl GenerationWorker {
             return Err(TurnError::new(ErrorCode::Unavailable, "the generator is down"));
         }
         let (events, receiver) = mpsc::channel(request.max_tokens + self.queue_capacity + OTHER_EVENTS);
-        let job = Job { request, events, queued_at: Instant::now() };
+        let due = self.load.taken_on.load(Ordering::Relaxed) + work(&request);
+        let span = tracing::info_span!("turn", turn_id = %request.turn_id);
+        let job = Job { request, events, queued_at: Instant::now(), due, span };
         // Told before it is pushed, so that it can't come after the begin; others may slip in between, so it is an estimate.
-        let before = self.queue.len() + self.running.load(Ordering::Relaxed);
-        if before > 0 {
-            job.tell(GenerationEvent::Queued(before));
+        let waiting = self.queue.len();
+        if waiting > 0 || self.load.running.load(Ordering::Relaxed) >= self.shape.slots {
+            job.tell(GenerationEvent::Queued(waiting + 1));
         }
         let pushed = self.queue.try_push(Lane::Interactive, job);
         self.telemetry.record(Measurement::TurnQueueDepth(self.queue.len()));
@@ -216,6 +235,18 @@ impl GenerationWorker {
             Err(Rejected::Closed(_)) => Err(TurnError::new(ErrorCode::Unavailable, "the server is shutting down")),
         }
     }
+}
+
+/// How much there is to do for a turn, in characters: its tokens are not known before the engine has seen it.
+fn work(request: &Generate) -> u64 {
+    /// What a token of English text has.
+    const CHARS_PER_TOKEN: usize = 4;
+    /// Writing a token takes about as long as reading four (docs/adr/0011).
+    const READ_PER_WRITTEN: usize = 4;
+    let parts = &request.parts;
+    let passages: usize = parts.passages.iter().map(|scored| scored.passage.text.len()).sum();
+    let read = (passages + parts.question.len()).min(parts.budget_tokens * CHARS_PER_TOKEN);
+    (read + request.max_tokens * CHARS_PER_TOKEN * READ_PER_WRITTEN) as u64
 }
 
 /// Stands in front of the generator's thread.
@@ -254,8 +285,7 @@ struct Running {
 struct Driver<'a> {
     engine: &'a mut dyn GenerationEngine,
     queue: &'a JobQueue<Job>,
-    /// Turns that have a slot, for those who are about to queue.
-    running: &'a AtomicUsize,
+    load: &'a Load,
     telemetry: &'a dyn Telemetry,
     slots: Vec<Option<Running>>,
 }
@@ -264,12 +294,12 @@ impl<'a> Driver<'a> {
     fn new(
         engine: &'a mut dyn GenerationEngine,
         queue: &'a JobQueue<Job>,
-        running: &'a AtomicUsize,
+        load: &'a Load,
         telemetry: &'a dyn Telemetry,
     ) -> Self {
         let slots = (0..engine.slots()).map(|_| None).collect();
-        running.store(0, Ordering::Relaxed);
-        Self { engine, queue, running, telemetry, slots }
+        load.running.store(0, Ordering::Relaxed);
+        Self { engine, queue, load, telemetry, slots }
     }
 
     /// Works until the queue is closed. An error means that the engine is lost: the thread's supervisor builds another, and
@@ -295,7 +325,7 @@ impl<'a> Driver<'a> {
 
     fn fill_free_slots(&mut self) {
         while self.busy() < self.slots.len() {
-            let Some(job) = self.queue.try_pop() else { return };
+            let Some(job) = self.queue.try_pop_min(|job| job.due) else { return };
             self.admit(job);
         }
     }
@@ -304,9 +334,11 @@ impl<'a> Driver<'a> {
     fn admit(&mut self, job: Job) {
         self.announce_places();
         if let Some(verdict) = job.verdict() {
+            self.record_cancel(&job);
             job.tell(verdict.event(Usage::default()));
             return;
         }
+        self.load.taken_on.fetch_add(work(&job.request), Ordering::Relaxed);
         let Some(slot) = self.slots.iter().position(Option::is_none) else {
             debug_assert!(false, "admit is called with a free slot");
             return;
@@ -321,7 +353,12 @@ impl<'a> Driver<'a> {
     fn begin(&mut self, slot: Slot, job: &Job) -> Result<Usage, EngineError> {
         let request = &job.request;
         let waited = job.queued_at.elapsed();
-        let built = build_prompt(&request.parts, |messages| self.engine.count_prompt_tokens(messages))?;
+        let _turn = job.span.enter();
+        let room_tokens = self.engine.context_tokens().saturating_sub(request.max_tokens);
+        let built = build_prompt(&request.parts, room_tokens, |messages| {
+            let tokens = self.engine.count_prompt_tokens(messages)?;
+            Ok(PromptSize { tokens, cached: self.engine.count_cached_tokens(messages, &request.cache_scope)? })
+        })?;
         let generation = Generation {
             messages: built.messages,
             max_tokens: request.max_tokens,
@@ -331,7 +368,8 @@ impl<'a> Driver<'a> {
         };
         let begun = self.engine.begin(slot, &generation)?;
         self.telemetry.record(Measurement::TurnQueueWaited(waited));
-        job.tell(GenerationEvent::Begun { waited, passages: built.passages });
+        let read = generation.messages;
+        job.tell(GenerationEvent::Begun { waited, passages: built.passages, read });
         Ok(Usage { prompt_tokens: begun.prompt_tokens, cached_tokens: begun.cached_tokens, completion_tokens: 0 })
     }
 
@@ -351,6 +389,11 @@ impl<'a> Driver<'a> {
     }
 
     fn step(&mut self) -> Result<(), EngineError> {
+        let batch = tracing::debug_span!("batch", turns = self.busy());
+        for running in self.slots.iter().flatten() {
+            batch.follows_from(&running.job.span);
+        }
+        let _batch = batch.enter();
         for (slot, output) in self.engine.step()? {
             match output {
                 SlotOutput::Prefilled => {}
@@ -390,13 +433,20 @@ impl<'a> Driver<'a> {
         self.engine.end(slot);
         if let Some(running) = self.slots.get_mut(slot).and_then(Option::take) {
             self.telemetry.record(Measurement::TokensUsed(running.usage));
+            self.record_cancel(&running.job);
             running.job.tell(last(running.usage));
         }
         self.record_slots();
     }
 
+    fn record_cancel(&self, job: &Job) {
+        if let Some(since) = job.request.cancel.cancelled_since() {
+            self.telemetry.record(Measurement::Cancelled(since.elapsed()));
+        }
+    }
+
     fn record_slots(&self) {
-        self.running.store(self.busy(), Ordering::Relaxed);
+        self.load.running.store(self.busy(), Ordering::Relaxed);
         self.telemetry.record(Measurement::GenerationSlots { busy: self.busy(), total: self.slots.len() });
     }
 }
@@ -404,6 +454,7 @@ impl<'a> Driver<'a> {
 fn refusal(error: &EngineError) -> TurnError {
     match error {
         EngineError::TooLarge(reason) => TurnError::new(ErrorCode::TooLarge, reason.clone()),
+        EngineError::Rejected(reason) => TurnError::new(ErrorCode::InvalidRequest, reason.clone()),
         other => {
             tracing::error!(error = %other, "generation failed");
             TurnError::new(ErrorCode::Unavailable, "the answer could not be generated, try again")

@@ -18,6 +18,7 @@
 
 pub mod admission;
 pub mod attribution;
+pub mod batching;
 pub mod cancel;
 pub mod conversation;
 pub mod conversations;

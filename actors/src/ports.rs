@@ -268,6 +268,8 @@ pub enum Evaluation {
 
 /// A language model that evaluates batches of tokens: what continuous batching needs of it. Lives on one worker thread.
 pub trait Decoder {
+    /// What a sequence holds, outside of the decoder.
+    type State;
     /// How much it holds.
     fn shape(&self) -> DecoderShape;
     /// The tokens of a prompt.
@@ -289,25 +291,28 @@ pub trait Decoder {
     /// # Errors
     /// [`EngineError::Failed`] when the decoder is lost.
     fn keep(&mut self, sequence: Sequence, tokens: usize) -> Result<usize, EngineError>;
-    /// What a sequence holds, as bytes that `restore` understands.
+    /// Copies what a sequence holds.
     ///
     /// # Errors
     /// [`EngineError::Failed`] when it cannot be copied; the sequence is unharmed.
-    fn save(&self, sequence: Sequence) -> Result<Vec<u8>, EngineError>;
+    fn save(&self, sequence: Sequence) -> Result<Self::State, EngineError>;
+    /// Memory of a copy.
+    fn state_bytes(state: &Self::State) -> usize;
     /// Puts into an empty sequence what another one held when it was saved.
     ///
     /// # Errors
-    /// [`EngineError::Failed`] when there is no room or the bytes are not understood; the sequence stays empty.
-    fn restore(&mut self, sequence: Sequence, state: &[u8]) -> Result<(), EngineError>;
+    /// [`EngineError::Failed`] when there is no room for it; what the sequence holds then must be forgotten.
+    fn restore(&mut self, sequence: Sequence, state: &Self::State) -> Result<(), EngineError>;
     /// Prepares the choice of tokens for a generation.
     ///
     /// # Errors
-    /// [`EngineError::Failed`] when the settings cannot be met, as with a grammar that cannot be read.
+    /// [`EngineError::Rejected`] when the settings cannot be met, as with a grammar that cannot be read.
     fn begin_sampling(&mut self, slot: Slot, sampling: &Sampling) -> Result<(), EngineError>;
     /// Chooses a token for a slot by the scores of row `row` of the last batch, and remembers it as said.
     ///
     /// # Errors
-    /// [`EngineError::Failed`] when that row has no scores.
+    /// [`EngineError::Rejected`] when the slot's grammar allows no token at all; [`EngineError::Failed`] when that row has no
+    /// scores.
     fn sample(&mut self, slot: Slot, row: usize) -> Result<Token, EngineError>;
     /// Forgets the choices of a slot.
     fn end_sampling(&mut self, slot: Slot);

@@ -1,7 +1,11 @@
 //! From a question, its passages and its history to the messages the model reads, within a token budget.
 //!
-//! What does not fit is left out in this order: the oldest exchanges, then the least relevant passages. The system message
-//! and the question always stay.
+//! There are two layouts. The *brief* one repeats the last exchanges as bare questions and shortened answers. The *grown* one goes
+//! on where the last prompt ended, with everything that was read for earlier questions: it is longer, but a model that still
+//! has its beginning evaluated only reads what is new. Whichever leaves less to evaluate is taken.
+//!
+//! What does not fit the brief one is left out in this order: the oldest exchanges, then the least relevant passages. The system
+//! message and the question always stay.
 
 use crate::domain::{EngineError, Passage, ScoredPassage};
 use crate::ports::{PromptMessage, Role};
@@ -14,6 +18,8 @@ const HISTORY_ANSWER_CHARS: usize = 400;
 pub struct Exchange {
     /// What was asked.
     pub question: String,
+    /// The whole prompt that the model read for it, for as long as no later one was read; `None` when it read none.
+    pub read: Option<Vec<PromptMessage>>,
     /// What was answered.
     pub answer: String,
 }
@@ -25,6 +31,8 @@ pub struct PromptParts {
     pub system: String,
     /// Earlier exchanges, oldest first.
     pub history: Vec<Exchange>,
+    /// How many of them the brief layout repeats at most.
+    pub brief_exchanges: usize,
     /// Passages, best first.
     pub passages: Vec<ScoredPassage>,
     /// The question.
@@ -44,33 +52,56 @@ pub struct BuiltPrompt {
     pub exchanges: usize,
 }
 
-/// Builds the largest prompt that fits the budget, as `count_tokens` counts.
+/// What a prompt costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptSize {
+    /// All its tokens.
+    pub tokens: usize,
+    /// How many of them need no evaluation.
+    pub cached: usize,
+}
+
+/// Builds the prompt that leaves least to evaluate, as `measure` sees it: brief within the budget, or grown within
+/// `room_tokens`, which is what the context holds besides the answer.
 ///
 /// # Errors
-/// [`EngineError::TooLarge`] when the question alone does not fit; whatever `count_tokens` fails with.
+/// [`EngineError::TooLarge`] when the question alone does not fit; whatever `measure` fails with.
 pub fn build_prompt(
     parts: &PromptParts,
-    count_tokens: impl Fn(&[PromptMessage]) -> Result<usize, EngineError>,
+    room_tokens: usize,
+    measure: impl Fn(&[PromptMessage]) -> Result<PromptSize, EngineError>,
 ) -> Result<BuiltPrompt, EngineError> {
-    let (mut exchanges, mut passages) = (parts.history.len(), parts.passages.len());
+    let (brief, size) = brief(parts, &measure)?;
+    let Some(grown) = grown(parts, brief.passages) else { return Ok(brief) };
+    let larger = measure(&grown.messages)?;
+    let fits = larger.tokens <= room_tokens;
+    let cheaper = larger.tokens - larger.cached <= size.tokens - size.cached;
+    Ok(if fits && cheaper { grown } else { brief })
+}
+
+fn brief(
+    parts: &PromptParts,
+    measure: &impl Fn(&[PromptMessage]) -> Result<PromptSize, EngineError>,
+) -> Result<(BuiltPrompt, PromptSize), EngineError> {
+    let (mut exchanges, mut passages) = (parts.history.len().min(parts.brief_exchanges), parts.passages.len());
     loop {
-        let messages = messages(parts, exchanges, passages);
-        let tokens = count_tokens(&messages)?;
-        if tokens <= parts.budget_tokens {
-            return Ok(BuiltPrompt { messages, passages, exchanges });
+        let messages = brief_messages(parts, exchanges, passages);
+        let size = measure(&messages)?;
+        if size.tokens <= parts.budget_tokens {
+            return Ok((BuiltPrompt { messages, passages, exchanges }, size));
         }
         if exchanges > 0 {
             exchanges -= 1;
         } else if passages > 0 {
             passages -= 1;
         } else {
-            let reason = format!("the question needs {tokens} tokens, {} are allowed", parts.budget_tokens);
+            let reason = format!("the question needs {} tokens, {} are allowed", size.tokens, parts.budget_tokens);
             return Err(EngineError::TooLarge(reason));
         }
     }
 }
 
-fn messages(parts: &PromptParts, exchanges: usize, passages: usize) -> Vec<PromptMessage> {
+fn brief_messages(parts: &PromptParts, exchanges: usize, passages: usize) -> Vec<PromptMessage> {
     let mut messages = vec![PromptMessage { role: Role::System, text: parts.system.clone() }];
     for exchange in &parts.history[parts.history.len() - exchanges..] {
         messages.push(PromptMessage { role: Role::User, text: exchange.question.clone() });
@@ -78,6 +109,20 @@ fn messages(parts: &PromptParts, exchanges: usize, passages: usize) -> Vec<Promp
     }
     messages.push(PromptMessage { role: Role::User, text: question_text(parts, passages) });
     messages
+}
+
+/// The last prompt, word for word, with its answer and what came after; `None` where there was none.
+fn grown(parts: &PromptParts, passages: usize) -> Option<BuiltPrompt> {
+    let last = parts.history.iter().rposition(|exchange| exchange.read.is_some())?;
+    let mut messages = parts.history[last].read.clone()?;
+    messages.push(PromptMessage { role: Role::Assistant, text: parts.history[last].answer.clone() });
+    for exchange in &parts.history[last + 1..] {
+        messages.push(PromptMessage { role: Role::User, text: exchange.question.clone() });
+        messages.push(PromptMessage { role: Role::Assistant, text: exchange.answer.clone() });
+    }
+    messages.push(PromptMessage { role: Role::User, text: question_text(parts, passages) });
+    let exchanges = messages.iter().filter(|message| message.role == Role::Assistant).count();
+    Some(BuiltPrompt { messages, passages, exchanges })
 }
 
 /// The passages stand before the question: a small model answers what it read last. The wording was chosen by reading the
@@ -132,25 +177,40 @@ mod tests {
     }
 
     fn parts(budget_tokens: usize) -> PromptParts {
-        let exchange = |n: u32| Exchange { question: format!("question {n}"), answer: format!("answer {n}") };
+        let exchange = |n: u32| Exchange { question: format!("question {n}"), read: None, answer: format!("answer {n}") };
         PromptParts {
             system: "be brief".into(),
             history: vec![exchange(1), exchange(2)],
+            brief_exchanges: 2,
             passages: vec![passage("a heap is a tree", 7), passage("a list is a chain", 9)],
             question: "what is a heap?".into(),
             budget_tokens,
         }
     }
 
-    /// One token a word.
-    fn words(messages: &[PromptMessage]) -> Result<usize, EngineError> {
-        Ok(messages.iter().map(|message| message.text.split_whitespace().count()).sum())
+    /// One token a word, and nothing evaluated yet.
+    fn words(messages: &[PromptMessage]) -> Result<PromptSize, EngineError> {
+        let tokens = messages.iter().map(|message| message.text.split_whitespace().count()).sum();
+        Ok(PromptSize { tokens, cached: 0 })
+    }
+
+    /// The same where the messages of an earlier prompt are evaluated.
+    fn words_after(read: &[PromptMessage]) -> impl Fn(&[PromptMessage]) -> Result<PromptSize, EngineError> {
+        move |messages| {
+            let common = messages.iter().zip(read).take_while(|(new, old)| new == old).count();
+            Ok(PromptSize { cached: words(&messages[..common])?.tokens, ..words(messages)? })
+        }
+    }
+
+    fn build(parts: &PromptParts) -> Result<BuiltPrompt, EngineError> {
+        build_prompt(parts, 1_000, words)
     }
 
     #[test]
     fn everything_is_in_a_prompt_that_fits() {
-        let built = build_prompt(&parts(1_000), words).unwrap();
+        let built = build(&parts(1_000)).unwrap();
         assert_eq!((built.passages, built.exchanges, built.messages.len()), (2, 2, 6));
+        assert_eq!(built.messages[1].text, "question 1");
         let last = &built.messages.last().unwrap().text;
         assert!(last.contains("Passage 1, book.pdf, page 7:\na heap is a tree"), "{last}");
         assert!(last.ends_with("sentences: what is a heap?"), "{last}");
@@ -158,17 +218,32 @@ mod tests {
 
     #[test]
     fn the_oldest_exchange_goes_first_and_then_the_last_passage() {
-        let full = words(&build_prompt(&parts(1_000), words).unwrap().messages).unwrap();
-        let built = build_prompt(&parts(full - 1), words).unwrap();
+        let full = words(&build(&parts(1_000)).unwrap().messages).unwrap().tokens;
+        let built = build(&parts(full - 1)).unwrap();
         assert_eq!((built.passages, built.exchanges), (2, 1));
         assert_eq!(built.messages[1].text, "question 2");
-        let built = build_prompt(&parts(full - 9), words).unwrap();
+        let built = build(&parts(full - 9)).unwrap();
         assert_eq!((built.passages, built.exchanges), (1, 0));
     }
 
     #[test]
+    fn a_conversation_whose_prompt_is_still_evaluated_goes_on_where_it_ended() {
+        let mut parts = parts(1_000);
+        let text = |role, text: &str| PromptMessage { role, text: text.into() };
+        let read = vec![text(Role::System, "be brief"), text(Role::User, "passages for question 1")];
+        parts.history[0].read = Some(read.clone());
+        let built = build_prompt(&parts, 1_000, words_after(&read)).unwrap();
+        let expected = [&read[..], &[text(Role::Assistant, "answer 1"), text(Role::User, "question 2")]].concat();
+        assert_eq!((&built.messages[..4], built.exchanges), (&expected[..], 2));
+        let cramped = build_prompt(&parts, 30, words_after(&read)).unwrap();
+        assert_eq!(cramped.messages[1].text, "question 1", "what does not fit the context is brief");
+        let forgotten = build_prompt(&parts, 1_000, words_after(&[])).unwrap();
+        assert_eq!(forgotten.messages[1].text, "question 1", "what must be read again is brief");
+    }
+
+    #[test]
     fn a_question_over_the_budget_is_refused_with_both_numbers() {
-        let error = build_prompt(&parts(5), words).unwrap_err();
+        let error = build(&parts(5)).unwrap_err();
         assert!(matches!(&error, EngineError::TooLarge(reason) if reason.contains("5 are allowed")), "{error}");
     }
 

@@ -57,6 +57,31 @@ pub enum Measurement {
     FirstToken(Duration),
     /// Time between two tokens of one answer.
     InterToken(Duration),
+    /// The generator evaluated a batch.
+    BatchEvaluated {
+        /// Tokens in it.
+        rows: usize,
+        /// Time in the engine.
+        took: Duration,
+    },
+    /// Cells of the generator's context that hold tokens.
+    CellsUsed {
+        /// In use.
+        used: usize,
+        /// In all.
+        total: usize,
+    },
+    /// Guesses at an answer were verified.
+    Drafted {
+        /// How many.
+        guessed: usize,
+        /// How many were right.
+        right: usize,
+    },
+    /// Memory for evaluated tokens of conversations that are not in the generator's context.
+    StateBytes(usize),
+    /// From a cancel to the end of its turn in the generator.
+    Cancelled(Duration),
     /// A worker was rebuilt.
     WorkerRestarted {
         /// Which pool.

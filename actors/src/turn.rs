@@ -18,7 +18,7 @@ use crate::domain::{
 };
 use crate::embedding::{EmbedQuery, EmbeddingPoolActor};
 use crate::generation::{Generate, GenerationEvent, GeneratorActor};
-use crate::ports::{Sampling, SearchQuery};
+use crate::ports::{PromptMessage, Sampling, SearchQuery};
 use crate::prompt::{Exchange, PromptParts, place_of};
 use crate::query::condense;
 use crate::retrieval::{RetrieverActor, Search};
@@ -149,6 +149,8 @@ pub(crate) struct Turn {
     pub history: Vec<Exchange>,
     pub cancel: CancelToken,
     pub scribe: Scribe,
+    /// The prompt, once the generator has read it.
+    pub read: Option<Vec<PromptMessage>>,
 }
 
 /// What a finished turn leaves to its conversation.
@@ -175,7 +177,8 @@ impl Turn {
         self.services.telemetry.record(Measurement::TurnEnded { outcome, total: start.elapsed() });
         match result {
             Ok(completion) => {
-                let exchange = Exchange { question: self.request.message.clone(), answer: completion.answer.clone() };
+                let (question, answer) = (self.request.message.clone(), completion.answer.clone());
+                let exchange = Exchange { question, read: self.read.take(), answer };
                 self.scribe.end(TurnEvent::Completed(Box::new(completion)));
                 Some(exchange)
             }
@@ -223,10 +226,11 @@ impl Turn {
         while let Some(event) = next_event(&mut events, &self.cancel, deadline).await {
             match event {
                 GenerationEvent::Queued(place) => {
-                    let message = format!("Waiting: {place} before this question");
+                    let message = format!("Waiting: number {place} in the queue");
                     self.scribe.reach(WorkflowNode::Queued, &message, Some(place));
                 }
-                GenerationEvent::Begun { waited, .. } => {
+                GenerationEvent::Begun { waited, read, .. } => {
+                    self.read = Some(read);
                     draft.timings.queue = waited;
                     self.scribe.reach(WorkflowNode::Generate, "Writing the answer", None);
                 }
@@ -254,12 +258,12 @@ impl Turn {
         let mut sampling = settings.sampling.clone();
         sampling.temperature = temperature.unwrap_or(sampling.temperature);
         sampling.seed = seed.unwrap_or(sampling.seed);
-        let recent = self.history.len().saturating_sub(settings.history_turns);
         Generate {
             turn_id: self.request.turn_id.clone(),
             parts: PromptParts {
                 system: settings.system_prompt.clone(),
-                history: self.history[recent..].to_vec(),
+                history: self.history.clone(),
+                brief_exchanges: settings.history_turns,
                 passages: retrieved.passages.clone(),
                 question: self.request.message.clone(),
                 budget_tokens: settings.prompt_tokens,

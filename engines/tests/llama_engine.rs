@@ -5,11 +5,13 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use mentor_actors::batching::{BatchEngine, BatchSettings};
 use mentor_actors::domain::{EngineError, FinishReason};
-use mentor_actors::ports::{Begun, Generation, GenerationEngine, PromptMessage, Role, Sampling, Slot, SlotOutput};
-use mentor_engines::llama::{Device, LlamaConfig, LlamaEngine, LlamaSource};
+use mentor_actors::ports::{Begun, Generation, GenerationEngine, PromptMessage, Role, Sampling, Slot, SlotOutput, Token};
+use mentor_actors::telemetry::Silent;
+use mentor_engines::llama::{Device, LlamaConfig, LlamaDecoder, LlamaSource};
 
 const MODEL: &str = "smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf";
 const SYSTEM: &str = "You are a helpful tutor. Answer in one short sentence.";
@@ -33,11 +35,19 @@ fn config(file: PathBuf) -> LlamaConfig {
     LlamaConfig { threads: 1, device: Device::Cpu, batch_tokens: 64, ..LlamaConfig::new(file) }
 }
 
+type LlamaEngine = BatchEngine<LlamaDecoder>;
+
+const SETTINGS: BatchSettings = BatchSettings { state_bytes: 256 << 20, draft_tokens: 0 };
+
+fn build(source: &LlamaSource, settings: BatchSettings) -> LlamaEngine {
+    BatchEngine::new(source.build().expect("the model loads"), settings, Arc::new(Silent))
+}
+
 /// An engine with one slot; all of them share one loaded model.
 fn engine() -> Option<LlamaEngine> {
     static SOURCE: OnceLock<LlamaSource> = OnceLock::new();
     let file = model()?;
-    Some(SOURCE.get_or_init(|| LlamaSource::new(config(file))).build().expect("the model loads"))
+    Some(build(SOURCE.get_or_init(|| LlamaSource::new(config(file))), SETTINGS))
 }
 
 fn message(role: Role, text: &str) -> PromptMessage {
@@ -261,7 +271,7 @@ fn a_prompt_that_does_not_fit_is_refused_and_leaves_the_slot_free() {
 #[test]
 fn an_answer_never_outgrows_the_context() {
     let Some(file) = model() else { return };
-    let mut engine = LlamaSource::new(LlamaConfig { context_tokens: 96, ..config(file) }).build().unwrap();
+    let mut engine = build(&LlamaSource::new(LlamaConfig { context_tokens: 96, ..config(file) }), SETTINGS);
     assert_eq!(engine.context_tokens(), 96);
     let generation = Generation {
         sampling: Sampling { temperature: 1.5, ..greedy() },
@@ -305,7 +315,7 @@ fn megabytes_without_a_space_are_counted() {
 #[test]
 fn slots_answer_side_by_side_and_share_the_system_message() {
     let Some(file) = model() else { return };
-    let mut engine = LlamaSource::new(LlamaConfig { slots: 3, ..config(file) }).build().unwrap();
+    let mut engine = build(&LlamaSource::new(LlamaConfig { slots: 3, ..config(file) }), SETTINGS);
     let questions =
         ["What is the capital of France?", "What is the capital of Italy?", "What is the capital of Spain?"];
     engine.begin(0, &ask(questions[0], "a", 60)).unwrap();
@@ -318,6 +328,114 @@ fn slots_answer_side_by_side_and_share_the_system_message() {
     for (slot, capital) in [(1, "Rome"), (2, "Madrid")] {
         assert!(texts[slot].contains(capital), "slot {slot}: {:?}", texts[slot]);
     }
+}
+
+/// Questions of different lengths, some of which quote their passage.
+fn mixed_questions(count: usize) -> Vec<Generation> {
+    let passage = |n: usize| format!("Rule {n}: a queue gives back first what was put in first, a stack what was put in last. ");
+    let ask_one = |n: usize| {
+        let asked = match n % 3 {
+            0 => format!("{}Repeat rule {n} word for word.", passage(n).repeat(1 + n % 7)),
+            1 => format!("What is {n} plus {n}? Explain in two sentences."),
+            _ => format!("Tell me a story about a fox that is {n} years old. {}", passage(n)),
+        };
+        Generation { max_tokens: 40, ..ask(&asked, &n.to_string(), 40) }
+    };
+    (0..count).map(ask_one).collect()
+}
+
+/// What `slots` at once say to these questions, in their order.
+fn answers(source: &LlamaSource, draft_tokens: usize, questions: &[Generation]) -> Vec<String> {
+    let mut engine = build(source, BatchSettings { draft_tokens, ..SETTINGS });
+    let mut texts = vec![String::new(); questions.len()];
+    let mut running: Vec<Option<usize>> = vec![None; engine.slots()];
+    let (mut next, mut ended) = (0, 0);
+    while ended < questions.len() {
+        for slot in 0..running.len() {
+            if running[slot].is_none() && next < questions.len() {
+                engine.begin(slot, &questions[next]).expect("it fits");
+                running[slot] = Some(next);
+                next += 1;
+            }
+        }
+        for (slot, output) in engine.step().expect("the engine lives") {
+            let question = running[slot].expect("only running slots say something");
+            match output {
+                SlotOutput::Token(text) => texts[question].push_str(&text),
+                SlotOutput::Finished(text, _) => {
+                    texts[question].push_str(&text);
+                    running[slot] = None;
+                    ended += 1;
+                    engine.end(slot);
+                }
+                SlotOutput::Failed(error) => panic!("question {question} failed: {error}"),
+                SlotOutput::Prefilled | SlotOutput::Counted(_) => {}
+            }
+        }
+    }
+    texts
+}
+
+#[test]
+fn greedy_answers_are_the_same_alone_among_others_and_with_guesses() {
+    let Some(file) = model() else { return };
+    let questions = mixed_questions(12);
+    let with_slots = |slots| LlamaSource::new(LlamaConfig { slots, ..config(file.clone()) });
+    let alone = answers(&with_slots(1), 0, &questions);
+    assert!(alone.iter().all(|answer| !answer.is_empty()), "{alone:?}");
+    assert_eq!(answers(&with_slots(1), 8, &questions), alone, "with guesses");
+    let four = with_slots(4);
+    assert_eq!(answers(&four, 0, &questions), alone, "among four");
+    assert_eq!(answers(&four, 8, &questions), alone, "among four, with guesses");
+}
+
+#[test]
+fn a_pool_too_small_for_all_sets_one_back_and_all_finish() {
+    let Some(file) = model() else { return };
+    let config = LlamaConfig { slots: 4, context_tokens: 256, cells: 320, ..config(file) };
+    let questions: Vec<_> = (0..4).map(|n| ask(&format!("Tell me a long story about {n} foxes."), &n.to_string(), 120)).collect();
+    let crowded = answers(&LlamaSource::new(config.clone()), 0, &questions);
+    let alone = answers(&LlamaSource::new(LlamaConfig { slots: 1, cells: 0, ..config }), 0, &questions);
+    assert_eq!(crowded, alone);
+}
+
+#[test]
+fn a_conversation_comes_back_to_a_slot_that_others_had_meanwhile() {
+    let Some(mut engine) = engine() else { return };
+    let first = ask(&"A heap keeps its smallest value on top. ".repeat(20), "mine", 20);
+    let begun = write(&mut engine, &first).begun;
+    for other in 0..3 {
+        write(&mut engine, &ask("What is a queue?", &format!("other {other}"), 5));
+    }
+    let again = write(&mut engine, &first);
+    assert_eq!(again.begun.cached_tokens, begun.prompt_tokens - 1, "all but the last token were kept in memory");
+    let fresh = write(&mut self::engine().expect("it was there"), &first);
+    assert_eq!(again.text, fresh.text);
+}
+
+#[test]
+fn a_grammar_is_followed_and_one_that_cannot_be_read_is_rejected() {
+    let Some(mut engine) = engine() else { return };
+    let mut generation = ask("Is the sky blue? Answer yes or no.", "a", 10);
+    generation.sampling.grammar = Some("root ::= \"yes\" | \"no\"".into());
+    let written = write(&mut engine, &generation);
+    assert!(["yes", "no"].contains(&written.text.as_str()), "{:?}", written.text);
+    generation.sampling.grammar = Some("root ::= (".into());
+    assert!(matches!(engine.begin(0, &generation), Err(EngineError::Rejected(_))));
+    generation.sampling.grammar = None;
+    assert_eq!(write(&mut engine, &generation).reason, FinishReason::Stop, "the slot is free again");
+}
+
+#[test]
+fn a_biased_token_is_not_said_and_one_that_does_not_exist_is_rejected() {
+    let Some(mut engine) = engine() else { return };
+    let mut generation = ask("What is the capital of France?", "a", 40);
+    assert!(write(&mut engine, &generation).text.contains("Paris"));
+    generation.sampling.logit_bias = vec![(Token(i32::MAX), 1.0)];
+    assert!(matches!(engine.begin(0, &generation), Err(EngineError::Rejected(_))));
+    // " Paris" and "Paris" in the vocabulary of this model.
+    generation.sampling.logit_bias = engine.decoder().tokens_of(" Paris").into_iter().map(|token| (token, -100.0)).collect();
+    assert!(!write(&mut engine, &generation).text.contains(" Paris"));
 }
 
 /// Steps until every slot has finished; the texts that came from now on.
@@ -347,8 +465,7 @@ fn the_model_tells_what_it_is_and_is_loaded_once() {
     let Some(file) = model() else { return };
     let source = LlamaSource::new(config(file));
     assert_eq!(source.info(), None);
-    let factory = source.factory();
-    let (first, second) = (factory().unwrap(), factory().unwrap());
+    let (first, second) = (build(&source, SETTINGS), build(&source, SETTINGS));
     assert_eq!((first.slots(), second.slots()), (1, 1));
     let info = source.info().expect("it is loaded");
     assert_eq!((info.context_tokens, info.quantisation.as_str(), info.backend.as_str()), (8192, "Q4_1", "cpu"));
@@ -359,7 +476,7 @@ fn the_model_tells_what_it_is_and_is_loaded_once() {
 #[test]
 fn a_context_larger_than_the_model_was_trained_on_is_cut() {
     let Some(file) = model() else { return };
-    let engine = LlamaSource::new(LlamaConfig { context_tokens: 100_000, ..config(file) }).build().unwrap();
+    let engine = build(&LlamaSource::new(LlamaConfig { context_tokens: 100_000, ..config(file) }), SETTINGS);
     assert_eq!(engine.context_tokens(), 8192);
 }
 

@@ -104,6 +104,9 @@ pub enum EngineError {
     /// The input is more than the engine can take.
     #[error("{0}")]
     TooLarge(String),
+    /// What was asked for makes no sense to the engine, as a grammar that cannot be read.
+    #[error("{0}")]
+    Rejected(String),
     /// The worker died while it had the job; it is being rebuilt.
     #[error("the {0} worker stopped unexpectedly and is being restarted")]
     WorkerLost(&'static str),

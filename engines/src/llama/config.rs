@@ -18,6 +18,17 @@ pub enum GpuLayers {
     Count(u32),
 }
 
+/// How evaluated tokens are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvType {
+    /// Four bytes a number.
+    F32,
+    /// Two bytes a number.
+    F16,
+    /// About one byte a number.
+    Q8_0,
+}
+
 /// How to run a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LlamaConfig {
@@ -27,12 +38,20 @@ pub struct LlamaConfig {
     pub context_tokens: usize,
     /// Generations at once, 1 to 256. Memory for the context grows with them.
     pub slots: usize,
+    /// Tokens of all generations together; 0 for as many as all of them can have. Fewer are a pool that all share, which
+    /// costs time on a CPU.
+    pub cells: usize,
     /// Longest batch of one step. More is faster on long prompts; less reacts faster to a cancelled turn.
     pub batch_tokens: usize,
     /// Threads that compute.
     pub threads: usize,
     /// Layers on the GPU.
     pub gpu_layers: GpuLayers,
+    /// How keys are stored.
+    pub kv_type_k: KvType,
+    /// How values are stored. On a CPU `F32` beside keys of `F16` makes answers independent of what else is in the batch
+    /// (docs/adr/0011).
+    pub kv_type_v: KvType,
     /// Where to compute.
     pub device: Device,
 }
@@ -45,9 +64,12 @@ impl LlamaConfig {
             model: model.into(),
             context_tokens: 2048,
             slots: 1,
+            cells: 0,
             batch_tokens: 256,
             threads: std::thread::available_parallelism().map_or(1, NonZero::get),
             gpu_layers: GpuLayers::default(),
+            kv_type_k: KvType::F16,
+            kv_type_v: KvType::F32,
             device: Device::default(),
         }
     }

@@ -1,7 +1,11 @@
 //! The port's sampling settings as a llama.cpp sampler chain.
 
+use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::sampling::LlamaSampler;
+use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::token::logit_bias::LlamaLogitBias;
+use mentor_actors::domain::EngineError;
 use mentor_actors::ports::Sampling;
 
 /// Growth of the DRY penalty with every further token of a repeated sequence, as its author proposes.
@@ -10,6 +14,32 @@ const DRY_BASE: f32 = 1.75;
 const DRY_ALLOWED_TOKENS: i32 = 3;
 /// Where a repeated sequence is cut, as its author proposes.
 const DRY_BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
+
+/// Chooses the tokens of one generation, and remembers them.
+pub(super) struct Sampler {
+    chain: LlamaSampler,
+    /// Whether a grammar may forbid every token there is, which llama.cpp does not survive.
+    constrained: bool,
+}
+
+impl Sampler {
+    /// Chooses a token by the scores of row `row` of the last batch, which must have some.
+    ///
+    /// # Errors
+    /// [`EngineError::Rejected`] when the grammar allows no token.
+    pub(super) fn choose(&mut self, llama: &LlamaContext<'_>, row: i32) -> Result<LlamaToken, EngineError> {
+        if !self.constrained {
+            return Ok(self.chain.sample(llama, row));
+        }
+        let mut candidates = llama.token_data_array_ith(row);
+        self.chain.apply(&mut candidates);
+        let chosen = candidates.selected.and_then(|index| candidates.data.get(index));
+        let allowed = chosen.filter(|candidate| candidate.logit() > f32::NEG_INFINITY).map(|candidate| candidate.id());
+        let token = allowed.ok_or_else(|| EngineError::Rejected("the grammar allows no token here".into()))?;
+        self.chain.accept(token);
+        Ok(token)
+    }
+}
 
 /// Builds the sampler chains of one model.
 pub(super) struct SamplerBuilder {
@@ -24,11 +54,20 @@ impl SamplerBuilder {
         Self { model, context_tokens: i32::try_from(context_tokens).unwrap_or(i32::MAX), dry: None }
     }
 
-    /// A chain in llama.cpp's own order: penalties, cuts, temperature, choice. It sees the answer, not the prompt: words of
-    /// a passage may and should be used.
-    pub(super) fn chain(&mut self, sampling: &Sampling) -> LlamaSampler {
+    /// A chain in llama.cpp's own order: bias, grammar, penalties, cuts, temperature, choice. It sees the answer, not the
+    /// prompt: words of a passage may and should be used.
+    ///
+    /// # Errors
+    /// [`EngineError::Rejected`] when the grammar cannot be read or a token does not exist.
+    pub(super) fn build(&mut self, sampling: &Sampling) -> Result<Sampler, EngineError> {
         let sampling = within_bounds(sampling, self.context_tokens);
-        let mut chain = Vec::with_capacity(7);
+        let mut chain = Vec::with_capacity(9);
+        if !sampling.logit_bias.is_empty() {
+            chain.push(self.logit_bias(&sampling)?);
+        }
+        if let Some(grammar) = &sampling.grammar {
+            chain.push(self.grammar(grammar)?);
+        }
         if sampling.repeat_penalty != 1.0 {
             chain.push(self.repeat_penalty(&sampling));
         }
@@ -40,7 +79,21 @@ impl SamplerBuilder {
         } else {
             chain.push(LlamaSampler::greedy());
         }
-        LlamaSampler::chain(chain, true)
+        Ok(Sampler { chain: LlamaSampler::chain(chain, true), constrained: sampling.grammar.is_some() })
+    }
+
+    fn logit_bias(&self, sampling: &Sampling) -> Result<LlamaSampler, EngineError> {
+        let vocabulary = self.model.n_vocab();
+        if let Some((token, _)) = sampling.logit_bias.iter().find(|(token, _)| !(0..vocabulary).contains(&token.0)) {
+            return Err(EngineError::Rejected(format!("logit_bias: the model has no token {}", token.0)));
+        }
+        let bias = sampling.logit_bias.iter().map(|(token, bias)| LlamaLogitBias::new(LlamaToken(token.0), *bias));
+        Ok(LlamaSampler::logit_bias(vocabulary, &bias.collect::<Vec<_>>()))
+    }
+
+    fn grammar(&self, grammar: &str) -> Result<LlamaSampler, EngineError> {
+        let sampler = LlamaSampler::grammar(self.model, grammar, "root");
+        sampler.map_err(|error| EngineError::Rejected(format!("the grammar cannot be read: {error}")))
     }
 
     fn repeat_penalty(&self, sampling: &Sampling) -> LlamaSampler {

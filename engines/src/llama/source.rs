@@ -1,17 +1,16 @@
-//! Loads the model once and builds engines on it.
+//! Loads the model once and builds decoders on it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mentor_actors::domain::EngineError;
-use mentor_actors::ports::{Factory, GenerationEngine};
 
 use super::config::{LlamaConfig, LlamaInfo};
-use super::engine::LlamaEngine;
+use super::decoder::LlamaDecoder;
 use super::load::{LoadedModel, load_model};
 
-/// Where engines of one model come from.
+/// Where decoders of one model come from.
 ///
-/// The model is loaded when the first engine is built and kept until the process ends: an engine that is rebuilt after a
+/// The model is loaded when the first decoder is built and kept until the process ends: one that is rebuilt after a
 /// crash costs a new context, not a second copy of the weights.
 #[derive(Clone)]
 pub struct LlamaSource {
@@ -27,34 +26,27 @@ impl LlamaSource {
         Self { config, loaded: Arc::default() }
     }
 
-    /// What was loaded; `None` before the first engine was built.
+    /// What was loaded; `None` before the first decoder was built.
     #[must_use]
     pub fn info(&self) -> Option<LlamaInfo> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).map(|loaded| loaded.info.clone())
     }
 
-    /// Builds an engine on the thread that will own it.
+    /// Builds a decoder on the thread that will own it.
     ///
     /// # Errors
     /// [`EngineError::Load`] with one line: the file is missing, damaged or of the wrong kind, the processor or the device
     /// is not there, the memory does not suffice.
-    pub fn build(&self) -> Result<LlamaEngine, EngineError> {
+    pub fn build(&self) -> Result<LlamaDecoder, EngineError> {
         let mut slot = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = match *slot {
             Some(loaded) => loaded,
             None => {
-                // Leaked once for each source, so that engines can borrow it for as long as they like.
+                // Leaked once for each source, so that decoders can borrow it for as long as they like.
                 let loaded: &'static LoadedModel = Box::leak(Box::new(load_model(&self.config)?));
                 *slot.insert(loaded)
             }
         };
-        LlamaEngine::new(loaded, &self.config)
-    }
-
-    /// The same as a factory of the port.
-    #[must_use]
-    pub fn factory(&self) -> Factory<Box<dyn GenerationEngine>> {
-        let source = self.clone();
-        Arc::new(move || Ok(Box::new(source.build()?) as Box<dyn GenerationEngine>))
+        LlamaDecoder::new(loaded, &self.config)
     }
 }

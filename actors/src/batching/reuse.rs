@@ -1,11 +1,11 @@
-//! How much of what a slot has evaluated a new prompt may keep.
+//! How much of what was evaluated before a new prompt may keep.
 
-use super::prompt::Prompt;
+use crate::ports::{EncodedPrompt, Token};
 
-/// What is in a slot's part of the KV cache.
+/// Tokens in the decoder, or saved from it, and whose they are.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Evaluated<'a, T> {
-    pub(super) tokens: &'a [T],
+pub(super) struct Evaluated<'a> {
+    pub(super) tokens: &'a [Token],
     pub(super) scope: &'a str,
 }
 
@@ -14,9 +14,9 @@ pub(super) struct Evaluated<'a, T> {
 /// Within a scope that is the longest common prefix. Across scopes it ends with the system message, which is the same for
 /// everyone: reusing more would tell one student, by the time it takes, what another one asked. The last token is always
 /// evaluated anew, because only evaluation gives the scores to choose the next one from.
-pub(super) fn reusable_tokens<T: PartialEq>(evaluated: Evaluated<'_, T>, prompt: &Prompt<T>, scope: &str) -> usize {
+pub(super) fn reusable_tokens(evaluated: Evaluated<'_>, prompt: &EncodedPrompt, scope: &str) -> usize {
     let common = evaluated.tokens.iter().zip(&prompt.tokens).take_while(|(old, new)| old == new).count();
-    let allowed = if evaluated.scope == scope { prompt.tokens.len() } else { prompt.system_tokens };
+    let allowed = if evaluated.scope == scope { prompt.tokens.len() } else { prompt.shared };
     common.min(allowed).min(prompt.tokens.len().saturating_sub(1))
 }
 
@@ -24,12 +24,16 @@ pub(super) fn reusable_tokens<T: PartialEq>(evaluated: Evaluated<'_, T>, prompt:
 mod tests {
     use super::*;
 
-    fn prompt(tokens: &[i32], system_tokens: usize) -> Prompt<i32> {
-        Prompt { tokens: tokens.to_vec(), system_tokens }
+    fn tokens(numbers: &[i32]) -> Vec<Token> {
+        numbers.iter().copied().map(Token).collect()
     }
 
-    fn reusable(evaluated: &[i32], prompt: &Prompt<i32>, scope: &str) -> usize {
-        reusable_tokens(Evaluated { tokens: evaluated, scope: "a" }, prompt, scope)
+    fn prompt(numbers: &[i32], shared: usize) -> EncodedPrompt {
+        EncodedPrompt { tokens: tokens(numbers), shared }
+    }
+
+    fn reusable(evaluated: &[i32], prompt: &EncodedPrompt, scope: &str) -> usize {
+        reusable_tokens(Evaluated { tokens: &tokens(evaluated), scope: "a" }, prompt, scope)
     }
 
     #[test]
