@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use mentor_actors::domain::EngineError;
-use mentor_actors::ports::{Generation, PromptMessage, Role, Sampling};
+use mentor_actors::ports::{Generation, PromptMessage, Role};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 /// Tokens that a message costs beside its text: role and marks.
 const MESSAGE_TOKENS: usize = 8;
@@ -17,7 +18,7 @@ const MESSAGE_TOKENS: usize = 8;
 pub(super) enum Dialect {
     /// All samplers of the local engine, and grammars.
     LlamaServer,
-    /// vLLM and SGLang: `top_k` and `min_p`. Their `repetition_penalty` is another one: it looks at the whole prompt, so it
+    /// vLLM and SGLang: `top_k`, `min_p`, and a salt that keeps what was evaluated for one scope from others. Their `repetition_penalty` is another one: it looks at the whole prompt, so it
     /// would keep an answer from using the words of its passages. It is not sent.
     Vllm,
     /// Nothing.
@@ -91,12 +92,14 @@ enum Extras<'a> {
     Vllm {
         top_k: i32,
         min_p: f32,
+        cache_salt: String,
     },
     Plain {},
 }
 
 impl<'a> Extras<'a> {
-    fn of(sampling: &'a Sampling, dialect: Dialect) -> Self {
+    fn of(generation: &'a Generation, dialect: Dialect) -> Self {
+        let sampling = &generation.sampling;
         match dialect {
             Dialect::LlamaServer => Self::LlamaServer {
                 top_k: sampling.top_k,
@@ -106,13 +109,20 @@ impl<'a> Extras<'a> {
                 dry_multiplier: sampling.dry_multiplier,
                 grammar: sampling.grammar.as_deref(),
             },
-            // "All of them" is -1 there, for every version; 0 is an error for older ones.
-            Dialect::Vllm => {
-                Self::Vllm { top_k: if sampling.top_k > 0 { sampling.top_k } else { -1 }, min_p: sampling.min_p }
-            }
+            Dialect::Vllm => Self::Vllm {
+                // "All of them" is -1 there, for every version; 0 is an error for older ones.
+                top_k: if sampling.top_k > 0 { sampling.top_k } else { -1 },
+                min_p: sampling.min_p,
+                cache_salt: salt(&generation.cache_scope),
+            },
             Dialect::Plain => Self::Plain {},
         }
     }
+}
+
+/// A scope's hash: the scope may be a name that opens a conversation to whoever knows it.
+fn salt(cache_scope: &str) -> String {
+    Sha256::digest(cache_scope).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The body of the request.
@@ -135,7 +145,7 @@ pub(super) fn chat_request(model: &str, generation: &Generation, dialect: Dialec
         seed: sampling.seed,
         stop: &generation.stop,
         logit_bias: sampling.logit_bias.iter().map(|(token, bias)| (token.0.to_string(), *bias)).collect(),
-        extras: Extras::of(sampling, dialect),
+        extras: Extras::of(generation, dialect),
     };
     serde_json::to_vec(&request)
         .map_err(|error| EngineError::Failed(format!("the request has no form in JSON: {error}")))
@@ -150,7 +160,7 @@ pub(super) fn estimate_tokens(messages: &[PromptMessage]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use mentor_actors::ports::Token;
+    use mentor_actors::ports::{Sampling, Token};
     use serde_json::{Value, json};
 
     use super::*;
@@ -205,10 +215,20 @@ mod tests {
     }
 
     #[test]
-    fn vllm_gets_two_more_and_no_penalty_on_its_passages() {
+    fn vllm_gets_two_settings_more_and_no_penalty_on_its_passages() {
         let sent = sent(&generation(), Dialect::Vllm);
         assert_eq!(sent["top_k"], json!(-1));
         assert!(sent.get("min_p").is_some() && sent.get("repetition_penalty").is_none(), "{sent}");
+    }
+
+    #[test]
+    fn vllm_gets_a_salt_for_each_scope_that_does_not_tell_it() {
+        let salt = |scope: &str| {
+            let generation = Generation { cache_scope: scope.into(), ..generation() };
+            sent(&generation, Dialect::Vllm)["cache_salt"].as_str().unwrap().to_owned()
+        };
+        assert_eq!((salt("a").len(), salt("a")), (64, salt("a")));
+        assert!(salt("a") != salt("b") && !salt("conversation").contains("conversation"));
     }
 
     #[test]
