@@ -57,7 +57,7 @@ impl RemoteConfig {
 pub struct RemoteInfo {
     /// Where it is.
     pub address: ServerAddress,
-    /// The model's name there.
+    /// The model's name there, without the folder it lies in.
     pub model: String,
     /// Tokens of one conversation, prompt and answer together.
     pub context_tokens: usize,

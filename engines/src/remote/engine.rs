@@ -79,7 +79,7 @@ impl RemoteEngine {
     /// What was found at the server.
     #[must_use]
     pub fn info(&self) -> RemoteInfo {
-        let (address, model) = (self.address.clone(), self.model.name.clone());
+        let (address, model) = (self.address.clone(), self.model.shown_name().to_owned());
         RemoteInfo { address, model, context_tokens: self.context_tokens }
     }
 

@@ -39,6 +39,14 @@ pub(super) struct ChosenModel {
     pub(super) dialect: Dialect,
 }
 
+impl ChosenModel {
+    /// Its name for people. llama-server calls a model by its file, whose folder is nobody's business.
+    pub(super) fn shown_name(&self) -> &str {
+        let is_path = self.name.starts_with('/');
+        self.name.rsplit('/').next().filter(|file| is_path && !file.is_empty()).unwrap_or(&self.name)
+    }
+}
+
 /// Why there is no model to ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum ChoiceError {
@@ -132,6 +140,15 @@ mod tests {
         let error = list.choose(None).unwrap_err().to_string();
         assert!(error.ends_with("m18, m19 and 5 more"), "{error}");
         assert_eq!(list.choose(Some("m24")).unwrap().name, "m24");
+    }
+
+    #[test]
+    fn people_see_a_file_s_name_and_not_its_folder() {
+        let shown = |name| unlisted(name).shown_name().to_owned();
+        assert_eq!(
+            (shown("/srv/models/tiny.gguf"), shown("Qwen/Qwen2.5-7B")),
+            ("tiny.gguf".into(), "Qwen/Qwen2.5-7B".into())
+        );
     }
 
     #[test]
