@@ -12,6 +12,7 @@ says what failed. Exit code 0 when nothing did.
 
   MENTOR_TEST_BOOKS   a folder of real books, for the tests that read some  [../shared/course_materials if it is there]
   MENTOR_TEST_EVAL    questions with known pages, in JSON lines             [../shared/eval/questions.jsonl if it is there]
+  MENTOR_TEST_LLAMA_SERVER  the address of a running llama-server, for the test of the remote engine on a real server
 The variables of ./run.sh count here too.
 END
 }
@@ -96,6 +97,7 @@ find_test_data() {
         MENTOR_TEST_EVAL=$(realpath "$beside/eval/questions.jsonl")
     fi
     if [[ -n ${MENTOR_TEST_BOOKS:-} ]]; then export MENTOR_TEST_BOOKS; else skip "tests on real books" "no MENTOR_TEST_BOOKS"; fi
+    if [[ -z ${MENTOR_TEST_LLAMA_SERVER:-} ]]; then skip "test on a real remote server" "no MENTOR_TEST_LLAMA_SERVER"; fi
     if [[ -n ${MENTOR_TEST_EVAL:-} ]]; then export MENTOR_TEST_EVAL; else skip "tests on real questions" "no MENTOR_TEST_EVAL"; fi
 }
 

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use mentor_engines::remote::{AddressError, ApiKey, ServerAddress};
 use serde::{Deserialize, Serialize};
 
 /// Where engines run, as people write it.
@@ -76,7 +77,8 @@ macro_rules! configuration {
         #[serde(deny_unknown_fields)]
         pub struct ConfigLayer { $(
             $(#[doc = $doc])*
-            #[arg(long, env = $env, global = true, hide_short_help = true, help_heading = "Configuration")]
+            #[arg(long, env = $env, hide_env_values = true, global = true, hide_short_help = true)]
+            #[arg(help_heading = "Configuration")]
             pub $name: Option<$type>,
         )* }
 
@@ -106,8 +108,21 @@ configuration! {
     materials_dir / "MENTOR_MATERIALS_DIR": PathBuf = "course_materials".into();
     /// Folder of the models.
     models_dir / "MENTOR_MODELS_DIR": PathBuf = "models".into();
-    /// Generator: a path to a GGUF file, or the name of a model that was pulled; empty for the default.
+    /// Generator: a path to a GGUF file, or the name of a model that was pulled; empty for the default. Or the address of an
+    /// OpenAI-compatible server (http://... or https://...), which then writes the answers.
     llm / "MENTOR_LLM": String = String::new();
+    /// Name of the model on that server; empty for the only one it lists.
+    llm_model / "MENTOR_LLM_MODEL": String = String::new();
+    /// Key that server asks for. A flag can be seen by everybody on the machine: better in the environment or the file.
+    llm_api_key / "MENTOR_LLM_API_KEY": ApiKey = ApiKey::default();
+    /// Answers that server writes at once; more wait here.
+    llm_parallel / "MENTOR_LLM_PARALLEL": usize = 32;
+    /// Seconds a connection to that server may take.
+    llm_connect_s / "MENTOR_LLM_CONNECT_S": u64 = 5;
+    /// Seconds until its first token, with all retries. Less gives up sooner on a server that is overloaded.
+    llm_first_token_s / "MENTOR_LLM_FIRST_TOKEN_S": u64 = 60;
+    /// Seconds it may be silent within an answer.
+    llm_idle_s / "MENTOR_LLM_IDLE_S": u64 = 20;
     /// Embedder: a path to a sentence-transformers ONNX folder, or a name; empty for the default.
     embedder / "MENTOR_EMBEDDER": String = String::new();
     /// Where the engines run: auto, cpu or cuda.
@@ -251,9 +266,17 @@ impl Config {
             ("max_connections", self.max_connections),
             ("message_chars", self.message_chars),
             ("http_workers", self.http_workers),
+            ("llm_parallel", self.llm_parallel),
+            ("llm_connect_s", self.llm_connect_s as usize),
+            ("llm_first_token_s", self.llm_first_token_s as usize),
+            ("llm_idle_s", self.llm_idle_s as usize),
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             bail!("{key} = 0: must be at least 1");
+        }
+        // Before anybody prints it: an address may hold a password.
+        if let Some(Err(error)) = self.llm_server() {
+            bail!("llm: {error}");
         }
         if self.prompt_tokens + self.max_tokens > self.context_tokens {
             bail!(
@@ -276,7 +299,13 @@ impl Config {
         Ok(())
     }
 
-    /// The values as a file that sets them.
+    /// The server that writes the answers, if `llm` is the address of one.
+    #[must_use]
+    pub fn llm_server(&self) -> Option<Result<ServerAddress, AddressError>> {
+        ServerAddress::is_meant(&self.llm).then(|| ServerAddress::parse(&self.llm))
+    }
+
+    /// The values as a file that sets them; a key is shown as `***`.
     ///
     /// # Errors
     /// None in practice: every value has a form in TOML.
@@ -342,7 +371,24 @@ mod tests {
         assert!(refused(|config| config.top_k = 0).contains("top_k"));
         assert!(refused(|config| config.min_score = 1.5).contains("min_score"));
         assert!(refused(|config| config.context_tokens = 100).contains("context_tokens (100)"));
+        assert!(refused(|config| config.llm_parallel = 0).contains("llm_parallel"));
         Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_server_s_address_with_a_password_is_refused_and_not_repeated() {
+        let config = Config { llm: "http://me:hunter2@gpu:8000".into(), ..Config::default() };
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.starts_with("llm: ") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_key_is_read_from_a_file_and_never_printed() {
+        let mut config = Config::default();
+        config.apply(parse("llm_api_key = 'hunter2'").unwrap());
+        assert_ne!(config.llm_api_key, ApiKey::default());
+        let printed = format!("{} {config:?}", config.to_toml().unwrap());
+        assert!(printed.contains("llm_api_key = \"***\"") && !printed.contains("hunter2"), "{printed}");
     }
 
     #[test]

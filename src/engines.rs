@@ -1,5 +1,6 @@
 //! From the configuration to running engines and actors: the only place that names engines and actors together.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use mentor_engines::extract::pdf::{PdfExtractor, PdfLimits};
 use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, StoreIdentity};
 use mentor_engines::llama::{GpuLayers, LlamaConfig, LlamaInfo, LlamaSource};
 use mentor_engines::onnx::{EmbedderConfig, EmbedderInfo, OnnxEmbedder, OnnxTokenCounter};
+use mentor_engines::remote::{RemoteConfig, RemoteInfo, RemoteSource, ServerAddress};
 
 use crate::config::Config;
 use crate::documents::StoredDocuments;
@@ -218,12 +220,70 @@ pub async fn embed_one(embedding: &Embedding, text: &str) -> Result<Vec<f32>, En
     answer.await.map_err(|_| lost())??.pop().ok_or_else(lost)
 }
 
+/// What a generator says of itself, wherever it computes. Its text form is one line for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GeneratorInfo {
+    /// The model's name.
+    pub name: String,
+    /// What computes: `cpu`, `cuda`, or `remote`.
+    pub backend: String,
+    description: String,
+}
+
+impl fmt::Display for GeneratorInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.description)
+    }
+}
+
+impl From<LlamaInfo> for GeneratorInfo {
+    fn from(info: LlamaInfo) -> Self {
+        Self { description: info.to_string(), name: info.name, backend: info.backend }
+    }
+}
+
+impl From<RemoteInfo> for GeneratorInfo {
+    fn from(info: RemoteInfo) -> Self {
+        Self { description: info.to_string(), name: info.model, backend: "remote".to_owned() }
+    }
+}
+
+/// Where the generator's engines come from.
+enum GeneratorSource {
+    Llama(LlamaSource),
+    Remote(RemoteSource),
+}
+
+impl GeneratorSource {
+    fn from_config(config: &Config) -> anyhow::Result<Self> {
+        Ok(match config.llm_server() {
+            Some(address) => Self::Remote(RemoteSource::new(remote_config(config, address?))),
+            None => Self::Llama(LlamaSource::new(llama_config(config)?)),
+        })
+    }
+
+    fn factory(&self) -> Factory<BoxedEngine> {
+        match self {
+            Self::Llama(source) => batched(source, batch_settings(config), telemetry),
+            Self::Remote(source) => source.factory(),
+        }
+    }
+
+    /// `None` before the first engine was built.
+    fn info(&self) -> Option<GeneratorInfo> {
+        match self {
+            Self::Llama(source) => source.info().map(Into::into),
+            Self::Remote(source) => source.info().map(Into::into),
+        }
+    }
+}
+
 /// The running generator, with what it says of itself.
 pub struct Generator {
     /// Its queue.
     pub worker: GenerationWorker,
-    /// What it loaded.
-    pub info: LlamaInfo,
+    /// What it is.
+    pub info: GeneratorInfo,
     pool: WorkerPool,
 }
 
@@ -249,7 +309,14 @@ pub fn for_answers(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::R
 fn start_generator(
     config: &Config,
     telemetry: &Arc<dyn Telemetry>,
-) -> anyhow::Result<(StartingGenerationWorker, LlamaSource)> {
+) -> anyhow::Result<(StartingGenerationWorker, GeneratorSource)> {
+    let source = GeneratorSource::from_config(config)?;
+    let factory = source.factory();
+    let starting = GenerationWorker::start(&factory, config.max_turns, RestartBudget::default(), telemetry)?;
+    Ok((starting, source))
+}
+
+fn llama_config(config: &Config) -> anyhow::Result<LlamaConfig> {
     let models = ModelsDir::new(&config.models_dir);
     let mut llama = LlamaConfig::new(models.resolve_llm(none_if_empty(&config.llm))?);
     llama.context_tokens = config.context_tokens;
@@ -267,10 +334,20 @@ fn start_generator(
     if config.threads > 0 {
         llama.threads = config.threads;
     }
-    let source = LlamaSource::new(llama);
-    let factory = batched(&source, batch_settings(config), telemetry);
-    let starting = GenerationWorker::start(&factory, config.max_turns, RestartBudget::default(), telemetry)?;
-    Ok((starting, source))
+    Ok(llama)
+}
+
+fn remote_config(config: &Config, address: ServerAddress) -> RemoteConfig {
+    RemoteConfig {
+        model: none_if_empty(&config.llm_model).map(ToOwned::to_owned),
+        api_key: config.llm_api_key.clone(),
+        parallel: config.llm_parallel,
+        context_tokens: config.context_tokens,
+        connect_timeout: Duration::from_secs(config.llm_connect_s),
+        first_token_timeout: Duration::from_secs(config.llm_first_token_s),
+        idle_timeout: Duration::from_secs(config.llm_idle_s),
+        ..RemoteConfig::new(address)
+    }
 }
 
 /// A factory of engines that batch all conversations on one decoder.
@@ -286,7 +363,7 @@ fn batch_settings(config: &Config) -> BatchSettings {
 fn finish_generator(
     config: &Config,
     starting: StartingGenerationWorker,
-    source: &LlamaSource,
+    source: &GeneratorSource,
 ) -> anyhow::Result<Generator> {
     let (worker, shape, pool) = starting.ready()?;
     let info = source.info().context("the generator did not say what it is")?;

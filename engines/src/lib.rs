@@ -10,3 +10,5 @@ pub mod lance;
 pub mod llama;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+#[cfg(feature = "remote")]
+pub mod remote;

@@ -1,0 +1,190 @@
+//! When to stop asking a server that is down: students then hear so at once instead of after a minute.
+//!
+//! Closed, everybody may ask. After some failures in a row it opens, and nobody may. After a pause it is half open: one may,
+//! and what becomes of that one decides. A first token is enough to close it again; failures in the middle of answers are
+//! forgotten only by an answer that came to its end.
+
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+/// When it opens, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// Failures in a row that open it, each after its own retries.
+    pub failures: u32,
+    /// How long nobody asks then.
+    pub pause: Duration,
+}
+
+impl Default for BreakerSettings {
+    /// Five, as some fail together when a server restarts; and 10 s, a short time for it to come back.
+    fn default() -> Self {
+        Self { failures: 5, pause: Duration::from_secs(10) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Closed { failures: u32 },
+    Open { until: Instant },
+    HalfOpen,
+}
+
+/// Allows one request; each gets its `began`, `succeeded`, `failed` or `left`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pass {
+    is_probe: bool,
+}
+
+/// Nobody may ask now, and for so long at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("failed several times in a row, and is asked again in {:.0} s at the earliest", .remaining.as_secs_f64().ceil())]
+pub(super) struct IsOpen {
+    remaining: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct Breaker {
+    settings: BreakerSettings,
+    state: State,
+}
+
+impl Breaker {
+    pub(super) fn new(settings: BreakerSettings) -> Self {
+        Self { settings, state: State::Closed { failures: 0 } }
+    }
+
+    /// Whether somebody may ask at `now`.
+    pub(super) fn admit(&mut self, now: Instant) -> Result<Pass, IsOpen> {
+        match self.state {
+            State::Closed { .. } => Ok(Pass { is_probe: false }),
+            State::Open { until } if now < until => Err(IsOpen { remaining: until - now }),
+            State::Open { .. } => {
+                self.state = State::HalfOpen;
+                Ok(Pass { is_probe: true })
+            }
+            State::HalfOpen => Err(IsOpen { remaining: Duration::ZERO }),
+        }
+    }
+
+    /// The first token came.
+    pub(super) fn began(&mut self) {
+        if !matches!(self.state, State::Closed { .. }) {
+            self.close();
+        }
+    }
+
+    /// The answer came to its end.
+    pub(super) fn succeeded(&mut self) {
+        self.close();
+    }
+
+    /// It failed in a way that says that the server is unwell.
+    pub(super) fn failed(&mut self, now: Instant) {
+        let failures = match self.state {
+            State::Closed { failures } => failures + 1,
+            State::HalfOpen => self.settings.failures,
+            // Somebody who asked before it opened.
+            State::Open { .. } => return,
+        };
+        self.state = State::Closed { failures };
+        if failures >= self.settings.failures {
+            tracing::warn!(failures, pause = ?self.settings.pause, "the remote server is not asked for a while");
+            self.state = State::Open { until: now + self.settings.pause };
+        }
+    }
+
+    /// It was given up, or failed in a way that says nothing of the server: the next one decides.
+    pub(super) fn left(&mut self, pass: Pass, now: Instant) {
+        if pass.is_probe && self.state == State::HalfOpen {
+            self.state = State::Open { until: now };
+        }
+    }
+
+    fn close(&mut self) {
+        self.state = State::Closed { failures: 0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: BreakerSettings = BreakerSettings { failures: 3, pause: Duration::from_secs(10) };
+
+    /// An open breaker, and when it opened.
+    fn open() -> (Breaker, Instant) {
+        let (mut breaker, now) = (Breaker::new(SETTINGS), Instant::now());
+        for _ in 0..3 {
+            assert!(breaker.admit(now).is_ok());
+            breaker.failed(now);
+        }
+        (breaker, now)
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_for_the_pause() {
+        let (mut breaker, now) = open();
+        assert_eq!(breaker.admit(now), Err(IsOpen { remaining: Duration::from_secs(10) }));
+        let later = now + Duration::from_secs(9);
+        let refusal = breaker.admit(later + Duration::from_millis(300)).unwrap_err().to_string();
+        assert!(refusal.contains("asked again in 1 s"), "{refusal}");
+    }
+
+    #[test]
+    fn a_success_between_failures_keeps_it_closed() {
+        let (mut breaker, now) = (Breaker::new(SETTINGS), Instant::now());
+        for _ in 0..5 {
+            breaker.failed(now);
+            breaker.failed(now);
+            breaker.succeeded();
+        }
+        assert!(breaker.admit(now).is_ok());
+    }
+
+    #[test]
+    fn answers_that_begin_and_then_fail_open_it_too() {
+        let (mut breaker, now) = (Breaker::new(SETTINGS), Instant::now());
+        for _ in 0..3 {
+            breaker.began();
+            breaker.failed(now);
+        }
+        assert!(breaker.admit(now).is_err());
+    }
+
+    #[test]
+    fn after_the_pause_one_may_ask_and_its_first_token_lets_all_in() {
+        let (mut breaker, now) = open();
+        let later = now + SETTINGS.pause;
+        assert!(breaker.admit(later).is_ok());
+        assert_eq!(breaker.admit(later), Err(IsOpen { remaining: Duration::ZERO }));
+        breaker.began();
+        assert!(breaker.admit(later).is_ok() && breaker.admit(later).is_ok());
+    }
+
+    #[test]
+    fn a_failed_probe_opens_it_again_at_once() {
+        let (mut breaker, now) = open();
+        let later = now + SETTINGS.pause;
+        assert!(breaker.admit(later).is_ok());
+        breaker.failed(later);
+        assert_eq!(breaker.admit(later), Err(IsOpen { remaining: SETTINGS.pause }));
+    }
+
+    #[test]
+    fn a_probe_that_is_given_up_leaves_its_place_to_the_next() {
+        let (mut breaker, now) = open();
+        let later = now + SETTINGS.pause;
+        let pass = breaker.admit(later).unwrap();
+        breaker.left(pass, later);
+        assert!(breaker.admit(later).is_ok());
+    }
+
+    #[test]
+    fn late_failures_of_requests_from_before_do_not_lengthen_the_pause() {
+        let (mut breaker, now) = open();
+        breaker.failed(now + Duration::from_secs(5));
+        assert!(breaker.admit(now + SETTINGS.pause).is_ok());
+    }
+}
