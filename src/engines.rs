@@ -253,7 +253,7 @@ fn start_generator(
     telemetry: &Arc<dyn Telemetry>,
 ) -> anyhow::Result<(StartingGenerationWorker, LlamaSource)> {
     let models = ModelsDir::new(&config.models_dir);
-    let mut llama = LlamaConfig::new(models.resolve_llm(none_if_empty(&config.llm))?);
+    let mut llama = LlamaConfig::new(models.resolve_llm(none_if_empty(&config.llm), config.device)?);
     llama.context_tokens = config.context_tokens;
     llama.batch_tokens = BATCH_TOKENS;
     llama.device = config.device.into();
