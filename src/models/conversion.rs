@@ -229,11 +229,7 @@ impl LlmSource {
             None => self.path.clone(),
             Some(result) => {
                 let report = self.inspect(result, Care::Quick, stamps);
-                if report.state != FileState::Intact {
-                    tracing::warn!(path = %report.path.display(), "not as it was made: run `mentor models convert`");
-                    return None;
-                }
-                report.path
+                (report.state == FileState::Intact).then_some(report.path)?
             }
         };
         Some((record, path))

@@ -33,6 +33,9 @@ impl ModelsDir {
         let mut stamps = Stamps::read(self.root());
         let current = source.current(&mut stamps);
         stamps.save();
+        if current.is_none() && source.conversion().is_some() {
+            tracing::warn!(model = source.name, "what was made of it is damaged: run `mentor models convert`");
+        }
         Ok(current.map_or(source.path, |(_, path)| path))
     }
 
