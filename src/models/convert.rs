@@ -225,11 +225,18 @@ fn reason_to_skip(request: &ConvertRequest<'_>, source: &LlmSource, bytes: u64) 
         Some("a GPU computes, for which the weights as shipped are right")
     } else if request.is_setup && source.pin.is_none() {
         Some("a file of one's own is converted when asked for: `mentor models convert --llm PATH`")
+    } else if is_part(&source.path) {
+        Some("a file in several parts cannot be rewritten")
     } else if bytes > LARGEST_BYTES {
         Some("it is larger than 4 GB, which takes long: `--force` does it all the same")
     } else {
         None
     }
+}
+
+/// Whether a file is the first part of several, by its name as llama.cpp gives them.
+fn is_part(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains("-00001-of-"))
 }
 
 /// Whether a record is of what is asked for now.
@@ -329,6 +336,27 @@ fn sweep(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn set_up_passes_over_what_would_take_long_or_fail() {
+        let pin = Some(Sha256Sum::of_bytes(b"a"));
+        let source = |path: &str, pin| LlmSource {
+            name: "a".into(),
+            path: path.into(),
+            folder: "m/a".into(),
+            label: "a".into(),
+            pin,
+        };
+        let setup =
+            ConvertRequest { llm: None, weights: None, force: false, is_setup: true, device: Device::Cpu, threads: 1 };
+        let (one, part) = (source("m/a.gguf", pin), source("m/a-00001-of-00002.gguf", pin));
+        assert_eq!(reason_to_skip(&setup, &one, LARGEST_BYTES), None);
+        assert!(reason_to_skip(&setup, &one, LARGEST_BYTES + 1).is_some_and(|reason| reason.contains("4 GB")));
+        assert!(reason_to_skip(&setup, &part, 1).is_some_and(|reason| reason.contains("several parts")));
+        assert!(reason_to_skip(&setup, &source("a.gguf", None), 1).is_some_and(|reason| reason.contains("own")));
+        let forced = ConvertRequest { force: true, ..setup };
+        assert_eq!(reason_to_skip(&forced, &one, LARGEST_BYTES + 1), None);
+    }
 
     #[test]
     fn a_result_is_named_after_its_source_and_its_type() {

@@ -105,7 +105,7 @@ fn free_bytes(folder: &Path) -> std::io::Result<u64> {
     if unsafe { libc::statvfs(path.as_ptr(), &raw mut system) } != 0 {
         return Err(std::io::Error::last_os_error());
     }
-    Ok(u64::from(system.f_bavail).saturating_mul(system.f_frsize))
+    Ok(system.f_bavail.saturating_mul(system.f_frsize))
 }
 
 fn quantise(from: &Path, to: &Path, weights: WeightType, threads: usize) -> Result<(), String> {
