@@ -6,8 +6,8 @@ help() {
     cat <<'END'
 Usage: ./run.sh [--no-serve] [FLAG...]
 
-Builds Mentor, fetches its models, ingests the course materials if the store is empty, and serves: on http://127.0.0.1:8000
-unless told otherwise. Needs a Rust toolchain; installs the Debian or Ubuntu packages that are missing, as root or, after
+Builds Mentor, fetches its models, rewrites the generator's weights for this machine, ingests the course materials if the store is
+empty, and serves: on http://127.0.0.1:8000 unless told otherwise. Needs a Rust toolchain; installs the Debian or Ubuntu packages that are missing, as root or, after
 asking, with sudo. The first run takes long (650 crates); the next ones start within seconds and need no network.
 
   --no-serve   do everything but serve, for instance to prepare a machine that will be offline
@@ -41,6 +41,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 
 build
 pull_models "${flags[@]}"
+convert_weights "${flags[@]}"
 ingest_if_empty "${flags[@]}"
 
 if [[ $serve == false ]]; then

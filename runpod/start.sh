@@ -184,6 +184,7 @@ prepare() {
     build
     pull_models "${flags[@]}"
     if uses_cuda; then pull_models "${flags[@]}" onnxruntime-cuda; fi
+    convert_weights "${flags[@]}"
     seed_materials
     ingest_if_empty "${flags[@]}"
 }

@@ -72,6 +72,7 @@ echo "$*" >>"$CALLS"
 case $1 in
     stats) echo "{\"documents\":${DOCUMENTS:-3},\"pages\":9,\"chunks\":30}" ;;
     ingest) exit "${INGEST:-0}" ;;
+    models) [[ $2 != convert ]] || exit "${CONVERT:-0}" ;;
     serve)
         [[ -z ${MENTOR_BIN:-} ]] || exit 2 # the program refuses variables that it does not know
         [[ ${BEHAVIOUR:-live} != exit ]] || exit "$CODE"
@@ -119,7 +120,7 @@ has "$out" "0.0.0.0:8123, publicly https://abc-8123.proxy.runpod.net"
 [[ ! -e $home && ! -s $calls ]] || fail "a check changed something"
 
 test_case "it pulls, ingests when empty, serves on every address, and forwards SIGTERM"
-start DOCUMENTS=0 INGEST=3 MENTOR_FEATURES=cuda -- --top-k 7
+start DOCUMENTS=0 INGEST=3 CONVERT=134 MENTOR_FEATURES=cuda -- --top-k 7
 until_there "$out" "ready on 0.0.0.0:8000"
 first=$pid first_out=$out
 out=$work/$name/second
@@ -130,6 +131,8 @@ pid=$first out=$first_out
 kill -TERM "$pid"
 expect 0
 has "$calls" "^models pull --top-k 7 onnxruntime-cuda$"
+has "$calls" "^models convert --setup --top-k 7$"
+has "$out" "weights stay as shipped: mentor models convert ended with exit code 134"
 has "$calls" "^ingest --top-k 7$"
 has "$out" "some documents could not be read"
 has "$calls" "^got TERM$"

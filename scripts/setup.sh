@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What run.sh, test.sh and runpod/start.sh share: tools, toolchain, build, models, first ingest. Sourced, never run.
+# What run.sh, test.sh and runpod/start.sh share: tools, toolchain, build, models, weights, first ingest. Sourced, never run.
 #
 # Everything is quick when there is nothing to do: tools are looked for before packages, and no step needs the network once
 # its result is there. The folder of the clone is `root`, and it is the working directory: relative paths start there.
@@ -183,6 +183,13 @@ build() {
 pull_models() {
     "$mentor" models pull "$@" ||
         die "the models are not complete: see above. They are downloaded once; offline, copy the folder models/ from elsewhere"
+}
+
+# convert_weights [FLAG...]: the generator's weights, rewritten once to the type that is fastest on this machine. Says nothing and
+# takes some hundredths of a second when that is done; a failure costs speed alone, so it is a warning.
+convert_weights() {
+    "$mentor" models convert --setup "$@" ||
+        warn "the generator's weights stay as shipped: mentor models convert ended with exit code $?"
 }
 
 # is_empty FOLDER: true when it is not there, or holds nothing but a README and hidden files.

@@ -47,7 +47,7 @@ pub enum Command {
     /// What the store holds.
     #[command(after_help = "Example:\n  mentor stats --json")]
     Stats(JsonArgs),
-    /// Models: list, pull, verify, path.
+    /// Models: list, pull, convert, verify, path.
     Models(ModelsArgs),
     /// The effective configuration.
     #[command(after_help = "Example:\n  mentor config --top-k 8 > my-course.toml")]

@@ -262,7 +262,7 @@ impl GeneratorSource {
         })
     }
 
-    fn factory(&self) -> Factory<BoxedEngine> {
+    fn factory(&self, config: &Config, telemetry: &Arc<dyn Telemetry>) -> Factory<BoxedEngine> {
         match self {
             Self::Llama(source) => batched(source, batch_settings(config), telemetry),
             Self::Remote(source) => source.factory(),
@@ -311,14 +311,14 @@ fn start_generator(
     telemetry: &Arc<dyn Telemetry>,
 ) -> anyhow::Result<(StartingGenerationWorker, GeneratorSource)> {
     let source = GeneratorSource::from_config(config)?;
-    let factory = source.factory();
+    let factory = source.factory(config, telemetry);
     let starting = GenerationWorker::start(&factory, config.max_turns, RestartBudget::default(), telemetry)?;
     Ok((starting, source))
 }
 
 fn llama_config(config: &Config) -> anyhow::Result<LlamaConfig> {
     let models = ModelsDir::new(&config.models_dir);
-    let mut llama = LlamaConfig::new(models.resolve_llm(none_if_empty(&config.llm))?);
+    let mut llama = LlamaConfig::new(models.resolve_llm(none_if_empty(&config.llm), config.device)?);
     llama.context_tokens = config.context_tokens;
     llama.slots = config.slots;
     llama.cells = config.kv_cells;

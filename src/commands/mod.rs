@@ -44,7 +44,7 @@ pub fn config(config: &Config) -> anyhow::Result<u8> {
 /// # Errors
 /// What the models' command reports.
 pub fn models(config: &Config, arguments: ModelsArgs) -> anyhow::Result<u8> {
-    let code = command::run(&arguments, &config.models_dir)?;
+    let code = command::run(&arguments, config)?;
     Ok(u8::try_from(code).unwrap_or(1))
 }
 

@@ -29,7 +29,9 @@ impl Cache {
         for dir in ["files", "addresses", "downloads"] {
             place::create_folder(&root.join(dir))?;
         }
-        let cache = Self { root: root.to_owned(), _lock: lock(&root.join("lock"), tell)? };
+        let path = root.join("lock");
+        let lock = lock(&path, || tell(PullEvent::Waiting { lock: &path }))?;
+        let cache = Self { root: root.to_owned(), _lock: lock };
         place::sweep(&root.join("files"));
         place::sweep(&root.join("addresses"));
         Ok(cache)
@@ -81,19 +83,19 @@ impl Cache {
     }
 }
 
-/// Takes the lock, telling once when it must be waited for.
-fn lock(path: &Path, tell: Listener<'_>) -> Result<File, ModelsError> {
+/// Takes a lock, telling once when it must be waited for. Closing the file gives it back.
+pub(super) fn lock(path: &Path, tell_waiting: impl FnOnce()) -> Result<File, ModelsError> {
     let file = File::options().create(true).append(true).open(path).map_err(ModelsError::io("write", path))?;
     let result = match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            tell(PullEvent::Waiting { lock: path });
+            tell_waiting();
             file.lock()
         }
         Err(TryLockError::Error(error)) => Err(error),
         Ok(()) => Ok(()),
     };
     match result {
-        // A network file system without locks: then two pulls at once may fetch the same file twice, no more.
+        // A network file system without locks: then two at once may do the same work twice, no more.
         Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(ModelsError::io("lock", path)(error)),
         _ => Ok(file),
     }

@@ -1,13 +1,15 @@
-//! `mentor models list | pull | verify | path`.
+//! `mentor models list | pull | verify | path | convert`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::conversion::WeightChoice;
+use super::convert_command::{ConvertHow, choices, convert};
 use super::dir::{ModelRow, ModelState, ModelsDir};
 use super::error::ModelsError;
 use super::manifest::ModelKind;
@@ -15,6 +17,7 @@ use super::pull::PullRequest;
 use super::report::{Reporter, size};
 use super::resolve::{Device, mend};
 use super::verify::FileReport;
+use crate::config::Config;
 
 /// The models and libraries the program runs on.
 #[derive(Debug, Args)]
@@ -64,6 +67,26 @@ pub enum ModelsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Rewrite the generator's weights to the type that is fastest on this machine without losing quality
+    ///
+    /// Each type is made and measured: perplexity on a fixed text against the file as shipped, and the time of a typical turn.
+    /// The best stays beside the file as shipped, with its figures, and is used whenever the CPU computes; `list` shows it.
+    /// What was chosen before holds, until the file changes. `--llm` names another generator than the configured one.
+    #[command(after_help = CONVERT_EXAMPLES)]
+    Convert {
+        /// What the weights are to become; auto when nothing was chosen before
+        #[arg(long = "type", value_name = "TYPE")]
+        weights: Option<WeightChoice>,
+        /// Measure anew, and also what is left alone otherwise: large files, fast types, with a GPU
+        #[arg(long)]
+        force: bool,
+        /// As set-up calls it: leaves files of one's own alone, is silent when there is nothing to do, and only warns
+        #[arg(long, hide = true)]
+        setup: bool,
+        /// Print JSON: an object with the file that is used, and what was measured
+        #[arg(long)]
+        json: bool,
+    },
     /// Print where a model lies: a generator's file, an embedder's folder, the runtime's library
     #[command(after_help = "Examples:\n  mentor models path\n  mentor models path smollm2-135m-instruct")]
     Path {
@@ -83,19 +106,28 @@ const PULL_EXAMPLES: &str = "Examples:
   mentor models pull --name my-embedder https://example.org/model.onnx \\
     https://example.org/tokenizer.json";
 
-/// Runs the command on the models folder and returns the program's exit code: 0, or 2 after a line that says what is wrong.
+const CONVERT_EXAMPLES: &str = "Examples:
+  mentor models convert
+  mentor models convert --llm ~/models/my.gguf --type q8_0
+  mentor models convert --type keep";
+
+/// Runs the command on the configured models folder and returns the program's exit code: 0, or 2 after a line that says what is wrong.
 ///
 /// # Errors
 /// Only when the standard output cannot be written to.
-pub fn run(args: &ModelsArgs, models_dir: &Path) -> anyhow::Result<i32> {
-    let dir = ModelsDir::new(models_dir);
+pub fn run(args: &ModelsArgs, config: &Config) -> anyhow::Result<i32> {
+    let dir = ModelsDir::new(&config.models_dir);
     let outcome = match &args.command {
         ModelsCommand::List { json } => list(&dir, *json),
         ModelsCommand::Pull { wanted, name, fresh, json } => {
             pull(&dir, &PullRequest { wanted, name: name.as_deref(), fresh: *fresh }, *json)
         }
         ModelsCommand::Verify { names, json } => verify(&dir, names, *json),
-        ModelsCommand::Path { name, json } => path(&dir, name.as_deref(), *json),
+        ModelsCommand::Convert { weights, force, setup, json } => {
+            let how = ConvertHow { weights: *weights, force: *force, is_setup: *setup, as_json: *json };
+            convert(&dir, config, how)
+        }
+        ModelsCommand::Path { name, json } => path(&dir, name.as_deref(), config.device, *json),
     };
     match outcome {
         Ok((text, code)) => print(&text).map(|()| code),
@@ -107,7 +139,7 @@ pub fn run(args: &ModelsArgs, models_dir: &Path) -> anyhow::Result<i32> {
 }
 
 /// What goes to the standard output, and the exit code.
-type Outcome = Result<(String, i32), ModelsError>;
+pub(super) type Outcome = Result<(String, i32), ModelsError>;
 
 fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
@@ -119,7 +151,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 fn list(dir: &ModelsDir, as_json: bool) -> Outcome {
     let rows = dir.list()?;
-    Ok((if as_json { lines_of_json(&rows) } else { table(&rows) }, 0))
+    Ok((if as_json { lines_of_json(&rows) } else { table(&rows) + &choices(dir, &rows) }, 0))
 }
 
 fn pull(dir: &ModelsDir, request: &PullRequest<'_>, as_json: bool) -> Outcome {
@@ -141,18 +173,22 @@ fn verify(dir: &ModelsDir, names: &[String], as_json: bool) -> Outcome {
         return Ok((lines_of_json(&reports), code));
     }
     let line = |report: &FileReport| {
-        let command = dir.model(&report.model).map_or_else(|_| "mentor models pull".to_owned(), |model| mend(&model));
+        let command = match dir.model(&report.model) {
+            _ if report.converted => format!("mentor models convert --llm {}", report.model),
+            Ok(model) => mend(&model),
+            Err(_) => "mentor models pull".to_owned(),
+        };
         let problem = report.error(&command).map(|error| error.to_string());
         problem.unwrap_or_else(|| format!("{}/{}: intact, {}", report.model, report.file, size(report.bytes)))
     };
     Ok((reports.iter().map(|report| line(report) + "\n").collect(), code))
 }
 
-fn path(dir: &ModelsDir, name: Option<&str>, as_json: bool) -> Outcome {
+fn path(dir: &ModelsDir, name: Option<&str>, device: Device, as_json: bool) -> Outcome {
     let paths = match name {
-        Some(name) => vec![named_path(dir, name)?],
+        Some(name) => vec![named_path(dir, name, device)?],
         None => vec![
-            (ModelKind::Generator, dir.resolve_llm(None)?),
+            (ModelKind::Generator, dir.resolve_llm(None, device)?),
             (ModelKind::Embedder, dir.resolve_embedder(None)?),
             (ModelKind::Runtime, dir.resolve_runtime(Device::Cpu)?),
         ],
@@ -167,10 +203,11 @@ fn path(dir: &ModelsDir, name: Option<&str>, as_json: bool) -> Outcome {
     Ok((text, 0))
 }
 
-fn named_path(dir: &ModelsDir, name: &str) -> Result<(ModelKind, PathBuf), ModelsError> {
+fn named_path(dir: &ModelsDir, name: &str, device: Device) -> Result<(ModelKind, PathBuf), ModelsError> {
     let kind = dir.model(name)?.kind;
     let path = match kind {
         ModelKind::Embedder => dir.resolve_embedder(Some(name)),
+        ModelKind::Generator => dir.resolve_llm(Some(name), device),
         _ => dir.resolve_first_file(name),
     };
     Ok((kind, path?))
@@ -186,7 +223,7 @@ fn key(kind: ModelKind) -> &'static str {
     }
 }
 
-fn lines_of_json(value: &impl Serialize) -> String {
+pub(super) fn lines_of_json(value: &impl Serialize) -> String {
     // Rows, reports and maps from strings have nothing that JSON cannot hold.
     serde_json::to_string_pretty(value).expect("plain data") + "\n"
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::conversion::Conversion;
 use super::error::ModelsError;
 use super::manifest::{Manifest, Model, ModelFile, ModelKind};
 use super::settings::Settings;
@@ -19,7 +20,7 @@ pub struct ModelsDir {
 }
 
 /// A model as `mentor models list` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelRow {
     /// How it is called.
     pub name: String,
@@ -41,6 +42,8 @@ pub struct ModelRow {
     pub path: PathBuf,
     /// Where its files come from.
     pub sources: Vec<Source>,
+    /// How the weights of a generator were made for this machine, if they were.
+    pub conversion: Option<Conversion>,
 }
 
 /// Whether a model's files are there; told from their lengths alone.
@@ -88,6 +91,7 @@ impl ModelsDir {
         ModelRow {
             state: state(&path, &files),
             bytes: files.iter().map(|file| file.bytes).sum(),
+            conversion: self.conversion_of(&model),
             sources: files.iter().map(|file| file.source.clone()).collect(),
             path,
             kind: model.kind,

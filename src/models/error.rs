@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mentor_actors::domain::EngineError;
 use thiserror::Error;
 
 use super::digest::Sha256Sum;
@@ -170,6 +171,9 @@ pub enum ModelsError {
     /// No place for the cache can be told from the environment.
     #[error("no place for downloads: neither MENTOR_CACHE_DIR, XDG_CACHE_HOME nor HOME is set")]
     NoCache,
+    /// Weights cannot be rewritten or measured.
+    #[error("{0}")]
+    Weights(EngineError),
     /// The operating system refuses. The cause is part of the line, so it is not also a source.
     #[error("cannot {doing} {}: {cause}", path.display())]
     Io {

@@ -9,12 +9,16 @@
 //! | `plan`, `pull`, `fetcher`, `cache`, `place` | fetching: what is to come, the download cache, the way into the folder |
 //! | `pypi`, `hugging_face`, `wheel` | what is special about each kind of source |
 //! | `download`, `http`, `retry`, `address` | one file over HTTP: resumed, retried, with errors for people |
+//! | `convert`, `conversion`, `machine` | the generator's weights rewritten for this machine, and the record of it |
 //! | `settings`, `progress`, `error` | environment, events, failures |
-//! | `command`, `report` | `mentor models ...` |
+//! | `command`, `convert_command`, `report` | `mentor models ...` |
 
 mod address;
 mod cache;
 pub mod command;
+mod conversion;
+mod convert;
+mod convert_command;
 mod digest;
 mod dir;
 mod download;
@@ -22,6 +26,7 @@ mod error;
 mod fetcher;
 mod http;
 mod hugging_face;
+mod machine;
 mod manifest;
 mod place;
 mod plan;
@@ -38,6 +43,8 @@ mod verify;
 mod wheel;
 
 pub use command::ModelsArgs;
+pub use conversion::{CandidateFigures, Conversion, ConvertedFrom, ConvertedTo, PROCEDURE, WeightChoice};
+pub use convert::{ConvertEvent, ConvertReport, ConvertRequest, ConvertState, LlamaWeights, WeightChooser};
 pub use digest::Sha256Sum;
 pub use dir::{ModelRow, ModelState, ModelsDir};
 pub use error::ModelsError;

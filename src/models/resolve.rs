@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::conversion::LlmSource;
 use super::dir::ModelsDir;
 use super::error::ModelsError;
 use super::manifest::{Model, ModelKind, platform};
@@ -19,14 +20,33 @@ const CUDA_RUNTIME: &str = "onnxruntime-cuda";
 const NVIDIA_DRIVERS: [&str; 3] = ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"];
 
 impl ModelsDir {
-    /// The GGUF to write answers with: the default, a model by name or by the source it was pulled from, or a file.
+    /// The GGUF to write answers with: the default, a model by name or by the source it was pulled from, or a file. Where the
+    /// CPU computes, it is the file that `mentor models convert` made of it, if that is there and whole.
     ///
     /// # Errors
     /// When there is no such model, it is not there or damaged (with the command that mends it), or the file is no GGUF.
-    pub fn resolve_llm(&self, wanted: Option<&str>) -> Result<PathBuf, ModelsError> {
+    pub fn resolve_llm(&self, wanted: Option<&str>, device: Device) -> Result<PathBuf, ModelsError> {
+        let source = self.llm_source(wanted)?;
+        if computes_on_gpu(device) {
+            return Ok(source.path);
+        }
+        let mut stamps = Stamps::read(self.root());
+        let current = source.current(&mut stamps);
+        stamps.save();
+        if current.is_none() && source.conversion().is_some() {
+            tracing::warn!(model = source.name, "what was made of it is damaged: run `mentor models convert`");
+        }
+        Ok(current.map_or(source.path, |(_, path)| path))
+    }
+
+    /// The generator's file as it was shipped, with the place of what was made of it.
+    pub(super) fn llm_source(&self, wanted: Option<&str>) -> Result<LlmSource, ModelsError> {
         match self.choose(wanted, ModelKind::Generator)? {
-            Choice::Model(model) => self.ready(&model),
-            Choice::Path(path) => check_gguf(&path).map(|()| path),
+            Choice::Model(model) => {
+                self.ready(&model)?;
+                LlmSource::of_model(self.root(), &model).ok_or_else(|| not_here(&model))
+            }
+            Choice::Path(path) => check_gguf(&path).map(|()| LlmSource::own(self.root(), &path)),
         }
     }
 
@@ -54,7 +74,7 @@ impl ModelsDir {
         match device {
             Device::Cpu => self.ready(default),
             Device::Cuda => self.ready(&self.model(CUDA_RUNTIME)?),
-            Device::Auto if !NVIDIA_DRIVERS.iter().any(|path| Path::new(path).exists()) => self.ready(default),
+            Device::Auto if !has_nvidia_driver() => self.ready(default),
             Device::Auto => {
                 self.model(CUDA_RUNTIME).and_then(|model| self.ready(&model)).or_else(|_| self.ready(default))
             }
@@ -93,6 +113,20 @@ impl ModelsDir {
             None => reports.into_iter().next().map(|report| report.path).ok_or_else(|| not_here(model)),
         }
     }
+}
+
+/// Whether the generator computes on a GPU: this build can, and there is one.
+pub(super) fn computes_on_gpu(device: Device) -> bool {
+    let is_wanted = match device {
+        Device::Cpu => false,
+        Device::Cuda => true,
+        Device::Auto => has_nvidia_driver(),
+    };
+    cfg!(feature = "cuda") && is_wanted
+}
+
+fn has_nvidia_driver() -> bool {
+    NVIDIA_DRIVERS.iter().any(|path| Path::new(path).exists())
 }
 
 enum Choice {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::conversion::LlmSource;
 use super::digest::Sha256Sum;
 use super::dir::ModelsDir;
 use super::error::ModelsError;
@@ -32,6 +33,8 @@ pub struct FileReport {
     pub path: PathBuf,
     /// How long it should be.
     pub bytes: u64,
+    /// Whether it was made here by `mentor models convert`, and not fetched.
+    pub converted: bool,
     /// What was found.
     #[serde(flatten)]
     pub state: FileState,
@@ -63,7 +66,7 @@ pub enum FileState {
 }
 
 impl ModelsDir {
-    /// Reads every file of these models and compares its sum. Of all defaults, all installed and all pulled when none
+    /// Reads every file of these models, those made of them included, and compares its sum. Of all defaults, all installed and all pulled when none
     /// is named.
     ///
     /// # Errors
@@ -87,7 +90,16 @@ impl ModelsDir {
             names => names.iter().map(|name| self.model(name)).collect::<Result<_, _>>()?,
         };
         let mut stamps = Stamps::read(self.root());
-        let reports = models.iter().flat_map(|model| self.inspect(model, care, &mut stamps)).collect();
+        let mut reports = Vec::new();
+        for model in &models {
+            reports.extend(self.inspect(model, care, &mut stamps));
+            let source = LlmSource::of_model(self.root(), model);
+            reports.extend(source.and_then(|source| inspect_result(&source, care, &mut stamps)));
+        }
+        if names.is_empty() {
+            let own = self.own_conversions().into_iter();
+            reports.extend(own.filter_map(|(source, _)| inspect_result(&source, care, &mut stamps)));
+        }
         stamps.save();
         Ok(reports)
     }
@@ -107,10 +119,23 @@ impl ModelsDir {
             let path = self.root().join(&model.name).join(&file.name);
             let label = label(&model.name, &file.name);
             let state = inspect_file(&path, &label, file.sha256, file.bytes, care, stamps);
-            FileReport { model: model.name.clone(), file: file.name.clone(), path, bytes: file.bytes, state }
+            FileReport {
+                model: model.name.clone(),
+                file: file.name.clone(),
+                path,
+                bytes: file.bytes,
+                converted: false,
+                state,
+            }
         };
         model.files_here().map(report).collect()
     }
+}
+
+/// Looks at the file that was made of a generator's, if there should be one.
+fn inspect_result(source: &LlmSource, care: Care, stamps: &mut Stamps) -> Option<FileReport> {
+    let result = source.conversion()?.result?;
+    Some(source.inspect(&result, care, stamps))
 }
 
 /// How a file is called in messages and stamps.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Mutex;
 
-use mentor::models::{FileReport, ModelKind, ModelState};
+use mentor::models::{Device, FileReport, ModelKind, ModelState};
 
 use crate::scene::{Scene, TOKENIZER, gguf, line_of, sum};
 use crate::server::{Reply, Request, Server, nobody};
@@ -30,8 +30,11 @@ fn a_file_on_hugging_face_is_pulled_recorded_and_found() {
     let mut scene = Scene::new(&server.url(""));
     scene.pull(&["hf:Qwen/Tiny-GGUF@v1/sub/Tiny-Q4.gguf"]).expect("pulled");
     let path = scene.root().join("tiny-q4/Tiny-Q4.gguf");
-    assert_eq!(scene.dir().resolve_llm(Some("tiny-q4")).expect("by name"), path);
-    assert_eq!(scene.dir().resolve_llm(Some("hf:Qwen/Tiny-GGUF@v1/sub/Tiny-Q4.gguf")).expect("by source"), path);
+    assert_eq!(scene.dir().resolve_llm(Some("tiny-q4"), Device::Cpu).expect("by name"), path);
+    assert_eq!(
+        scene.dir().resolve_llm(Some("hf:Qwen/Tiny-GGUF@v1/sub/Tiny-Q4.gguf"), Device::Cpu).expect("by source"),
+        path
+    );
     let rows = scene.dir().list().expect("readable");
     let row = rows.iter().find(|row| row.name == "tiny-q4").expect("listed");
     assert_eq!((row.kind, row.state), (ModelKind::Generator, ModelState::Ready));
@@ -66,7 +69,7 @@ fn what_was_pulled_is_verified_and_mended_without_network() {
     let mut scene = Scene::new(&server.url(""));
     scene.pull(&["hf:o/r/a.gguf"]).expect("pulled");
     fs::remove_file(scene.root().join("a/a.gguf")).expect("removed");
-    let line = line_of(scene.dir().resolve_llm(Some("a")));
+    let line = line_of(scene.dir().resolve_llm(Some("a"), Device::Cpu));
     assert!(line.contains("is missing: run `mentor models pull a`"), "{line}");
     scene.settings.hf_endpoint = nobody();
     scene.pull(&["a"]).expect("from the cache");
@@ -82,7 +85,7 @@ fn a_new_models_folder_gets_a_known_source_from_the_cache() {
     fs::remove_dir_all(scene.root()).expect("removed");
     scene.settings.hf_endpoint = nobody();
     scene.pull(&["hf:o/r/a.gguf"]).expect("from the cache");
-    assert!(scene.dir().resolve_llm(Some("a")).is_ok());
+    assert!(scene.dir().resolve_llm(Some("a"), Device::Cpu).is_ok());
 }
 
 #[test]
@@ -99,7 +102,7 @@ fn a_source_that_changed_is_refused_until_that_is_asked_for() {
     assert!(line_of(scene.pull(&[&url])).contains("has SHA-256"));
     scene.pull_as(&[&url], None, true).expect("accepted");
     assert_eq!(scene.read("a/a.gguf"), b"GGUF two");
-    assert!(scene.dir().resolve_llm(Some("a")).is_ok());
+    assert!(scene.dir().resolve_llm(Some("a"), Device::Cpu).is_ok());
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn the_first_part_of_a_split_model_brings_the_others() {
     let mut scene = Scene::new(&server.url(""));
     let reports = scene.pull(&["hf:o/r/q-00001-of-00003.gguf"]).expect("pulled");
     assert_eq!(reports.len(), 3);
-    let path = scene.dir().resolve_llm(Some("q")).expect("ready");
+    let path = scene.dir().resolve_llm(Some("q"), Device::Cpu).expect("ready");
     assert_eq!(path, scene.root().join("q/q-00001-of-00003.gguf"));
 }
 
@@ -120,7 +123,7 @@ fn a_model_of_which_a_part_failed_is_not_recorded() {
     });
     let mut scene = Scene::new(&server.url(""));
     scene.pull(&["hf:o/r/q-00001-of-00002.gguf"]).expect_err("a part is missing");
-    assert!(line_of(scene.dir().resolve_llm(Some("q"))).contains("there is no model \"q\""));
+    assert!(line_of(scene.dir().resolve_llm(Some("q"), Device::Cpu)).contains("there is no model \"q\""));
 }
 
 #[test]
@@ -133,7 +136,9 @@ fn sources_with_a_name_share_a_folder_and_make_an_embedder() {
     let sources = [server.url("/model.onnx"), server.url("/tokenizer.json?download=true")];
     scene.pull_as(&[&sources[0], &sources[1]], Some("mine"), false).expect("pulled");
     assert_eq!(scene.dir().resolve_embedder(Some("mine")).expect("ready"), scene.root().join("mine"));
-    assert!(line_of(scene.dir().resolve_llm(Some("mine"))).contains("mine is an embedder, not a generator"));
+    assert!(
+        line_of(scene.dir().resolve_llm(Some("mine"), Device::Cpu)).contains("mine is an embedder, not a generator")
+    );
 }
 
 #[test]

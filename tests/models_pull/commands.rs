@@ -1,6 +1,7 @@
 //! The command line: what it takes, and its exit codes.
 
 use clap::{CommandFactory, Parser};
+use mentor::config::Config;
 use mentor::models::command::{ModelsArgs, run};
 
 #[derive(Parser)]
@@ -12,7 +13,8 @@ struct Program {
 fn code(words: &[&str]) -> i32 {
     let folder = tempfile::tempdir().expect("a folder");
     let program = Program::try_parse_from([&["mentor"][..], words].concat()).expect("valid words");
-    run(&program.models, folder.path()).expect("the output can be written")
+    let config = Config { models_dir: folder.path().to_owned(), ..Config::default() };
+    run(&program.models, &config).expect("the output can be written")
 }
 
 #[test]
@@ -32,5 +34,7 @@ fn exit_codes_are_0_when_all_is_well_and_2_otherwise() {
     assert_eq!(code(&["verify", "--json", "onnxruntime"]), 2);
     assert_eq!(code(&["verify", "nosuch"]), 2);
     assert_eq!(code(&["path"]), 2);
+    assert_eq!(code(&["convert"]), 2, "nothing is there");
+    assert_eq!(code(&["convert", "--setup"]), 0, "set-up goes on with the file as shipped");
     assert_eq!(code(&["pull", "nosuch"]), 2);
 }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod commands;
+mod converting;
 mod downloads;
 mod network;
 mod resolving;

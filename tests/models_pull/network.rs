@@ -30,7 +30,7 @@ fn the_real_defaults_can_be_pulled_and_verified() {
     assert!(dir.verify_quick(&wanted).expect("readable").iter().all(FileReport::is_intact));
     eprintln!("verified quickly in {:?}", start.elapsed());
     if wanted.is_empty() {
-        dir.resolve_llm(None).expect("a generator");
+        dir.resolve_llm(None, Device::Cpu).expect("a generator");
         dir.resolve_embedder(None).expect("an embedder");
         dir.resolve_runtime(Device::Cpu).expect("a library");
     }

@@ -19,14 +19,14 @@ fn pulled() -> Scene {
 fn the_defaults_are_found_after_a_pull_and_missed_before() {
     let empty = Scene::new(&nobody()).dir();
     for line in [
-        line_of(empty.resolve_llm(None)),
+        line_of(empty.resolve_llm(None, Device::Cpu)),
         line_of(empty.resolve_embedder(None)),
         line_of(empty.resolve_runtime(Device::Cpu)),
     ] {
         assert!(line.ends_with("is missing: run `mentor models pull`"), "{line}");
     }
     let scene = pulled();
-    assert_eq!(scene.dir().resolve_llm(None).expect("there"), scene.root().join("writer/a.gguf"));
+    assert_eq!(scene.dir().resolve_llm(None, Device::Cpu).expect("there"), scene.root().join("writer/a.gguf"));
     assert_eq!(scene.dir().resolve_embedder(None).expect("there"), scene.root().join("reader"));
     assert_eq!(scene.dir().resolve_runtime(Device::Cpu).expect("there"), scene.root().join("library/lib.so"));
 }
@@ -37,11 +37,11 @@ fn a_gguf_of_ones_own_is_taken_by_its_path() {
     fs::create_dir_all(scene.root()).expect("created");
     let path = scene.root().join("own.gguf");
     let text = path.to_str().expect("UTF-8");
-    assert!(line_of(scene.dir().resolve_llm(Some(text))).contains("cannot be read"));
+    assert!(line_of(scene.dir().resolve_llm(Some(text), Device::Cpu)).contains("cannot be read"));
     fs::write(&path, "PK").expect("written");
-    assert!(line_of(scene.dir().resolve_llm(Some(text))).contains("is not a GGUF file"));
+    assert!(line_of(scene.dir().resolve_llm(Some(text), Device::Cpu)).contains("is not a GGUF file"));
     fs::write(&path, "GGUF...").expect("written");
-    assert_eq!(scene.dir().resolve_llm(Some(text)).expect("a GGUF"), path);
+    assert_eq!(scene.dir().resolve_llm(Some(text), Device::Cpu).expect("a GGUF"), path);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_library_of_ones_own_comes_before_ours() {
 
 #[test]
 fn a_source_that_was_not_pulled_is_missed_with_the_command_for_it() {
-    let line = line_of(Scene::new(&nobody()).dir().resolve_llm(Some("hf:o/r/a.gguf")));
+    let line = line_of(Scene::new(&nobody()).dir().resolve_llm(Some("hf:o/r/a.gguf"), Device::Cpu));
     assert!(line.ends_with("run `mentor models pull hf:o/r/a.gguf`"), "{line}");
 }
 

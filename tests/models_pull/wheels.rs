@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::mpsc;
 use std::thread;
 
-use mentor::models::{FileReport, FileState, PullEvent, PullRequest};
+use mentor::models::{Device, FileReport, FileState, PullEvent, PullRequest};
 
 use crate::scene::{Scene, TOKENIZER, gguf, index, line_of, tiny_wheel, wheel};
 use crate::server::{Reply, Server, nobody};
@@ -64,7 +64,7 @@ fn a_truncated_file_is_found_and_mended() {
     file.set_len(1000).expect("cut");
     let states: Vec<_> = scene.dir().verify(&[]).expect("readable").into_iter().map(|report| report.state).collect();
     assert_eq!(states[0], FileState::WrongLength { found_bytes: 1000 });
-    let line = line_of(scene.dir().resolve_llm(None));
+    let line = line_of(scene.dir().resolve_llm(None, Device::Cpu));
     assert!(line.contains("1000 of 400004 bytes") && line.ends_with("run `mentor models pull`"), "{line}");
     scene.pull(&[]).expect("mended");
     assert_eq!(scene.read("writer/a.gguf"), gguf());

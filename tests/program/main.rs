@@ -3,5 +3,6 @@
 //! The models come from `MENTOR_MODELS_DIR`, or from `models/` in the repository; without them these tests say so and pass.
 
 mod bad_input;
+mod convert;
 mod support;
 mod tutor;

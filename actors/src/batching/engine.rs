@@ -281,9 +281,6 @@ impl<D: Decoder> GenerationEngine for BatchEngine<D> {
         let copies = prompt.shared > placement.kept && self.states.wants(prompt.shared) && !self.states.has_shared(&prompt);
         let shares = copies.then_some(prompt.shared);
         self.scheduler.admit(slot, placement, prompt, scope);
-        if let Some(shared) = shares {
-            self.scheduler.pause_at(slot, shared);
-        }
         let answer = Answer::new(generation.max_tokens.min(room), &generation.stop);
         let drafter = Drafter::new(self.settings.draft_tokens);
         self.slots[slot] = Some(Writing { answer, drafter, shares });

@@ -86,8 +86,8 @@ struct Run {
     arrival: u64,
     /// See the module's text.
     due: u64,
-    /// Where reading pauses, so that what is evaluated then can be copied.
-    checkpoint: Option<usize>,
+    /// How many of its tokens all conversations share.
+    shared: usize,
     state: RunState,
 }
 
@@ -101,6 +101,14 @@ enum RunState {
 }
 
 impl Run {
+    /// Where the next part of the prompt ends. The ends are the same whatever else runs and however much was kept: how many
+    /// rows are evaluated together can change the last bits of the results.
+    fn chunk_end(&self, batch_tokens: usize) -> usize {
+        let aligned = (self.evaluated / batch_tokens + 1) * batch_tokens;
+        let shared = if self.evaluated < self.shared { self.shared } else { self.tokens.len() };
+        aligned.min(shared).min(self.tokens.len())
+    }
+
     fn pending(&self) -> usize {
         if self.state == RunState::Active { self.tokens.len() - self.evaluated } else { 0 }
     }
@@ -209,17 +217,10 @@ impl Scheduler {
             scope: scope.to_owned(),
             arrival: self.begun,
             due: self.read + pending,
-            checkpoint: None,
+            shared: prompt.shared,
             state: RunState::Active,
             tokens: prompt.tokens,
         });
-    }
-
-    /// Lets the reading of a prompt pause after its first `tokens`.
-    pub fn pause_at(&mut self, slot: Slot, tokens: usize) {
-        if let Some(run) = self.run_mut(slot) {
-            run.checkpoint = (run.evaluated < tokens && tokens < run.tokens.len()).then_some(tokens);
-        }
     }
 
     /// Whether the slot writes: its prompt is read.
@@ -379,15 +380,16 @@ impl Scheduler {
         let mut slots: Vec<(Slot, &Run)> = self.active(|run| run.pending() > 1).collect();
         slots.sort_by_key(|(_, run)| (run.due, run.arrival));
         let mut left = batch_tokens;
-        let mut feeds = Vec::new();
+        let mut feeds: Vec<Feed> = Vec::new();
         for (slot, run) in slots {
-            let until = run.checkpoint.filter(|&at| at > run.evaluated).unwrap_or(run.tokens.len());
-            let tokens = (until - run.evaluated).min(left);
-            if tokens == 0 {
+            let (sequence, start) = (run.sequence, run.evaluated);
+            let chunk = run.chunk_end(self.shape.batch_tokens) - start;
+            // A chunk is cut only where answers that are written leave no room for a whole one.
+            if left == 0 || (chunk > left && !feeds.is_empty()) {
                 break;
             }
+            let tokens = chunk.min(left);
             left -= tokens;
-            let (sequence, start) = (run.sequence, run.evaluated);
             let completes = start + tokens == run.tokens.len();
             feeds.push(Feed { slot, sequence, start, tokens, drafted: 0, completes });
         }

@@ -5,7 +5,7 @@ use super::reuse::{Evaluated, reusable_tokens};
 use crate::ports::{EncodedPrompt, Token};
 
 /// Fewer tokens than this are quicker evaluated than looked after.
-const MIN_TOKENS: usize = 16;
+const MIN_TOKENS: usize = 8;
 
 #[derive(Debug)]
 struct Entry<S> {

@@ -49,8 +49,8 @@ pub struct LlamaConfig {
     pub gpu_layers: GpuLayers,
     /// How keys are stored.
     pub kv_type_k: KvType,
-    /// How values are stored. On a CPU `F32` beside keys of `F16` makes answers independent of what else is in the batch
-    /// (docs/adr/0011).
+    /// How values are stored. On a CPU, keys and values of `Q8_0` make answers independent of what else is in the batch, and
+    /// prompts slower to read (docs/adr/0011).
     pub kv_type_v: KvType,
     /// Where to compute.
     pub device: Device,
@@ -69,7 +69,7 @@ impl LlamaConfig {
             threads: std::thread::available_parallelism().map_or(1, NonZero::get),
             gpu_layers: GpuLayers::default(),
             kv_type_k: KvType::F16,
-            kv_type_v: KvType::F32,
+            kv_type_v: KvType::F16,
             device: Device::default(),
         }
     }

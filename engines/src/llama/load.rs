@@ -61,10 +61,10 @@ pub(super) fn load_model(config: &LlamaConfig) -> Result<LoadedModel, EngineErro
 }
 
 /// Names a model file in messages.
-struct FileName<'a>(&'a Path);
+pub(super) struct FileName<'a>(pub(super) &'a Path);
 
 impl FileName<'_> {
-    fn error(&self, reason: &str) -> EngineError {
+    pub(super) fn error(&self, reason: &str) -> EngineError {
         EngineError::Load(format!("model {}: {reason}", self.0.display()))
     }
 }
@@ -81,7 +81,7 @@ fn check_machine(config: &LlamaConfig) -> Result<(), String> {
 }
 
 /// What can be told from the file before llama.cpp reads it.
-fn check_file(path: &Path) -> Result<(), String> {
+pub(super) fn check_file(path: &Path) -> Result<(), String> {
     let mut file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
     let metadata = file.metadata().map_err(|error| format!("cannot be read: {error}"))?;
     if !metadata.is_file() {
@@ -164,7 +164,7 @@ fn backend_name(config: &LlamaConfig, backend: &LlamaBackend) -> String {
 }
 
 /// The name of a GGUF file type (`llama_ftype` of llama.h).
-fn quantisation(file_type: Option<&str>) -> String {
+pub(super) fn quantisation(file_type: Option<&str>) -> String {
     let name = match file_type {
         Some("0") => "F32",
         Some("1") => "F16",

@@ -12,24 +12,35 @@
 //! | `template` | the model's chat template with the messages' places marked (pure) |
 //! | `prompt` | messages become tokens, and their text never a control token |
 //! | `sampler` | the port's sampling settings as a llama.cpp sampler chain |
+//! | `weights` | which type of weights is best on this machine (pure) |
+//! | `quantise` | a model file is written anew with another type of weights |
+//! | `measure` | what a model makes of a fixed text, and how fast it is |
+//! | `choose` | candidates are made and measured, and the best is kept |
 //!
 //! llama.cpp ends the process when it is called wrongly (a batch too long, a sequence it does not have, scores that were
 //! not asked for), and so it does when a GPU fails. What can be checked is checked here first.
 
+mod choose;
 mod config;
 mod context;
 mod cpu;
 mod decoder;
 mod load;
 mod log;
+mod measure;
 mod prompt;
+mod quantise;
 mod sampler;
 mod source;
 mod template;
 #[cfg(test)]
 mod test_gguf;
+mod weights;
 
+pub use choose::{Choice, ChooseEvent, ChooseRequest, choose_weights};
 pub use config::{Device, GpuLayers, KvType, LlamaConfig, LlamaInfo};
 pub use cpu::missing_cpu_features;
 pub use decoder::LlamaDecoder;
+pub use quantise::{WeightsInfo, inspect_weights, requantise};
 pub use source::LlamaSource;
+pub use weights::{Candidate, Speed, WeightType, is_fast_on_cpu};

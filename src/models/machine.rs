@@ -1,0 +1,122 @@
+//! What this machine is, as far as the choice of weights depends on it.
+
+use std::env::consts::ARCH;
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Features of processors that matrix kernels are written for, as Linux calls them on x86-64 and on 64-bit ARM.
+const FEATURES: [&str; 14] = [
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "avx_vnni",
+    "avx512f",
+    "avx512bw",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+];
+
+/// A processor and its memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Machine {
+    /// The processor's name.
+    pub(super) cpu: String,
+    /// Those of its features that matter here.
+    pub(super) features: Vec<String>,
+    /// What may be used of the main memory, where the system says.
+    pub(super) memory_bytes: Option<u64>,
+}
+
+impl Machine {
+    /// The one this runs on.
+    pub(super) fn here() -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let cpuinfo = read("/proc/cpuinfo");
+        let group = group_memory(&read("/sys/fs/cgroup/memory.max"), &read("/sys/fs/cgroup/memory.stat"));
+        let available = available_memory(&read("/proc/meminfo"));
+        Self {
+            cpu: entry(&cpuinfo, &["model name"]).unwrap_or(ARCH).to_owned(),
+            features: features(&cpuinfo),
+            memory_bytes: [available, group].into_iter().flatten().min(),
+        }
+    }
+}
+
+/// The value of the first line with one of these keys.
+fn entry<'t>(text: &'t str, keys: &[&str]) -> Option<&'t str> {
+    let mut entries = text.lines().filter_map(|line| line.split_once(':'));
+    entries.find(|(key, _)| keys.contains(&key.trim())).map(|(_, value)| value.trim())
+}
+
+fn features(cpuinfo: &str) -> Vec<String> {
+    let words: Vec<_> = entry(cpuinfo, &["flags", "Features"]).unwrap_or_default().split_whitespace().collect();
+    FEATURES.into_iter().filter(|feature| words.contains(feature)).map(str::to_owned).collect()
+}
+
+/// What programs may take without swapping.
+fn available_memory(meminfo: &str) -> Option<u64> {
+    let kib: u64 = entry(meminfo, &["MemAvailable"])?.strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+/// What a container may still take; its page cache gives way, so only the rest of its use counts.
+fn group_memory(limit: &str, stat: &str) -> Option<u64> {
+    let limit: u64 = limit.trim().parse().ok()?;
+    let used: u64 = stat.lines().find_map(|line| line.strip_prefix("anon "))?.trim().parse().ok()?;
+    Some(limit.saturating_sub(used))
+}
+
+/// Today's date in UTC, as `2026-05-01`.
+pub(super) fn today() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    date(since.as_secs() / 86_400)
+}
+
+/// The date so many days after 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`).
+fn date(days: u64) -> String {
+    // Years begin in March there, so that the leap day is the last of a year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processor_is_known_by_its_name_and_what_matters_of_its_features() {
+        let cpuinfo = "processor\t: 0\nmodel name\t: Some CPU @ 2.0GHz\nflags\t\t: fpu avx2 sse avx fma\n";
+        assert_eq!(entry(cpuinfo, &["model name"]), Some("Some CPU @ 2.0GHz"));
+        assert_eq!(features(cpuinfo), ["avx", "avx2", "fma"]);
+        assert!(features("").is_empty());
+    }
+
+    #[test]
+    fn memory_is_what_the_system_and_the_container_leave() {
+        assert_eq!(available_memory("MemTotal:  9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
+        assert_eq!(available_memory("MemTotal:  9 kB\n"), None);
+        assert_eq!(group_memory("1000\n", "anon 300\nfile 600\n"), Some(700));
+        assert_eq!(group_memory("max\n", "anon 300\n"), None);
+    }
+
+    #[test]
+    fn dates_are_right_around_leap_days() {
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(11_016), "2000-02-29");
+        assert_eq!(date(11_017), "2000-03-01");
+        assert_eq!(date(20_454), "2026-01-01");
+    }
+}
