@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::Workload;
 use crate::config::ConfigLayer;
 use crate::models::command::ModelsArgs;
 
@@ -47,6 +48,9 @@ pub enum Command {
     /// What the store holds.
     #[command(after_help = "Example:\n  mentor stats --json")]
     Stats(JsonArgs),
+    /// Measure how fast it is here.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Models: list, pull, convert, verify, path.
     Models(ModelsArgs),
     /// The effective configuration.
@@ -128,4 +132,50 @@ pub struct JsonArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Prefill and decode rates, times to the first and between tokens.
+    Generate(BenchGenerateArgs),
+}
+
+/// Arguments of `bench generate`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Measures the configured generator; with `--llm http://...` a server, whose own time and network count then. Quote
+ratios of things measured in turn on a quiet machine.
+
+Examples:
+  mentor bench generate
+  mentor bench generate --conversations 1,8 --workloads quote --json
+  mentor bench generate --llm http://127.0.0.1:8080 --table-only"
+)]
+pub struct BenchGenerateArgs {
+    /// Conversations at once.
+    #[arg(long, value_delimiter = ',', default_value = "1,4,8,16", value_parser = at_least_one)]
+    pub conversations: Vec<usize>,
+    /// What the conversations are about.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "apart,shared,quote")]
+    pub workloads: Vec<Workload>,
+    /// Tokens of a prompt, about.
+    #[arg(long = "prompt", default_value_t = 600)]
+    pub prompt_tokens: usize,
+    /// Longest answer, in tokens.
+    #[arg(long = "answer", default_value_t = 128)]
+    pub answer_tokens: usize,
+    /// Rounds of each; medians are printed.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Leave out second turns and the answer beside a long prompt.
+    #[arg(long)]
+    pub table_only: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| (1..=256).contains(number)).ok_or_else(|| "must be 1 to 256".into())
 }

@@ -288,7 +288,11 @@ impl Config {
             );
         }
         if self.kv_cells > 0 && self.kv_cells < self.context_tokens {
-            bail!("kv_cells ({}) must hold at least one conversation (context_tokens = {})", self.kv_cells, self.context_tokens);
+            bail!(
+                "kv_cells ({}) must hold at least one conversation (context_tokens = {})",
+                self.kv_cells,
+                self.context_tokens
+            );
         }
         if self.chunk_tokens < 16 || self.chunk_overlap_tokens * 2 > self.chunk_tokens {
             bail!("chunk_tokens must be at least 16, and chunk_overlap_tokens at most half of it");

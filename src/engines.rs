@@ -287,6 +287,16 @@ pub struct Generator {
     pool: WorkerPool,
 }
 
+/// The configured generator without actors and queues, and what it is.
+///
+/// # Errors
+/// A model that cannot be loaded; a server that does not answer.
+pub fn bare_generator(config: &Config, telemetry: Arc<dyn Telemetry>) -> anyhow::Result<(BoxedEngine, String)> {
+    let source = GeneratorSource::from_config(config)?;
+    let engine = source.factory(config, &telemetry)()?;
+    Ok((engine, source.info().map_or_else(String::new, |info| info.to_string())))
+}
+
 /// Everything that answers questions.
 pub struct Tutor {
     /// Embedding and store.

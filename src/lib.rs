@@ -13,6 +13,7 @@
 
 #![warn(clippy::unwrap_used)]
 
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod config;

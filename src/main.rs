@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Parser as _;
-use mentor::cli::{Cli, Command};
+use mentor::cli::{BenchCommand, Cli, Command};
 use mentor::commands;
 use mentor::config::Config;
 use mentor::engines::EXTRACT_PDF;
@@ -48,6 +48,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Search(arguments) => commands::search(&config, &arguments),
         Command::Eval(arguments) => commands::eval(&config, &arguments),
         Command::Stats(arguments) => commands::stats(&config, arguments.json),
+        Command::Bench(BenchCommand::Generate(arguments)) => commands::bench_generate(&config, &arguments),
         Command::Models(arguments) => commands::models(&config, arguments),
         Command::Config => commands::config(&config),
     }

@@ -177,7 +177,8 @@ mod tests {
     }
 
     fn parts(budget_tokens: usize) -> PromptParts {
-        let exchange = |n: u32| Exchange { question: format!("question {n}"), read: None, answer: format!("answer {n}") };
+        let exchange =
+            |n: u32| Exchange { question: format!("question {n}"), read: None, answer: format!("answer {n}") };
         PromptParts {
             system: "be brief".into(),
             history: vec![exchange(1), exchange(2)],

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use mentor_actors::batching::{BatchEngine, BatchSettings};
 use mentor_actors::domain::{EngineError, FinishReason};
 use mentor_actors::ports::{
-    BatchToken, Begun, Decoder, DecoderShape, EncodedPrompt, Evaluation, Generation, GenerationEngine, PromptMessage, Role,
-    Sampling, Sequence, Slot, SlotOutput, Token,
+    BatchToken, Begun, Decoder, DecoderShape, EncodedPrompt, Evaluation, Generation, GenerationEngine, PromptMessage,
+    Role, Sampling, Sequence, Slot, SlotOutput, Token,
 };
 use mentor_actors::telemetry::Silent;
 
@@ -334,7 +334,10 @@ fn a_million_random_steps_lose_no_cell_no_turn_and_no_token() {
         }
     }
     assert!(tally.finished > 10_000 && tally.cancelled > 1_000 && tally.checked > 2_000, "{tally:?}");
-    assert!(tally.cached > 10_000 && set_back > 100, "nothing was reused, or nobody had to give way: {tally:?}, {set_back}");
+    assert!(
+        tally.cached > 10_000 && set_back > 100,
+        "nothing was reused, or nobody had to give way: {tally:?}, {set_back}"
+    );
     assert_eq!(tally.failed, 0, "everybody fits alone, so nobody fails");
 }
 
@@ -370,7 +373,8 @@ fn a_context_too_small_for_all_sets_the_youngest_back_and_all_finish() {
 }
 
 fn engine(sequences: usize, settings: BatchSettings) -> BatchEngine<StrictDecoder> {
-    let shape = DecoderShape { sequences, sequence_tokens: 2_000, cells: 2_000 * sequences, batch_tokens: 64, mixes: false };
+    let shape =
+        DecoderShape { sequences, sequence_tokens: 2_000, cells: 2_000 * sequences, batch_tokens: 64, mixes: false };
     BatchEngine::new(StrictDecoder::new(shape), settings, Arc::new(Silent))
 }
 
@@ -491,7 +495,10 @@ fn a_prompt_without_room_for_an_answer_is_too_large_and_leaves_the_slot_free() {
     assert!(engine.scheduler().is_free(0));
     let (_, text) = run(&mut engine, &generation(vec![message(Role::User, "bcdbcd")], "a", 0));
     assert_eq!(text, "");
-    assert!(matches!(engine.begin(7, &generation(vec![message(Role::User, "b")], "a", 1)), Err(EngineError::Failed(_))));
+    assert!(matches!(
+        engine.begin(7, &generation(vec![message(Role::User, "b")], "a", 1)),
+        Err(EngineError::Failed(_))
+    ));
 }
 
 #[test]
@@ -511,5 +518,8 @@ fn finish_reasons_tell_why_an_answer_ended() {
     let mut engine = engine(1, ROOMY);
     engine.begin(0, &generation(vec![message(Role::User, "bcdef")], "a", 1)).unwrap();
     let outputs = engine.step().unwrap();
-    assert!(matches!(outputs[..], [(0, SlotOutput::Finished(_, FinishReason::Length | FinishReason::Stop))]), "{outputs:?}");
+    assert!(
+        matches!(outputs[..], [(0, SlotOutput::Finished(_, FinishReason::Length | FinishReason::Stop))]),
+        "{outputs:?}"
+    );
 }

@@ -9,7 +9,9 @@ use std::sync::{Arc, OnceLock};
 
 use mentor_actors::batching::{BatchEngine, BatchSettings};
 use mentor_actors::domain::{EngineError, FinishReason};
-use mentor_actors::ports::{Begun, Generation, GenerationEngine, PromptMessage, Role, Sampling, Slot, SlotOutput, Token};
+use mentor_actors::ports::{
+    Begun, Generation, GenerationEngine, PromptMessage, Role, Sampling, Slot, SlotOutput, Token,
+};
 use mentor_actors::telemetry::Silent;
 use mentor_engines::llama::{Device, KvType, LlamaConfig, LlamaDecoder, LlamaSource};
 
@@ -333,7 +335,8 @@ fn slots_answer_side_by_side_and_share_the_system_message() {
 
 /// Questions of different lengths, some of which quote their passage.
 fn mixed_questions(count: usize) -> Vec<Generation> {
-    let passage = |n: usize| format!("Rule {n}: a queue gives back first what was put in first, a stack what was put in last. ");
+    let passage =
+        |n: usize| format!("Rule {n}: a queue gives back first what was put in first, a stack what was put in last. ");
     let ask_one = |n: usize| {
         let asked = match n % 3 {
             0 => format!("{}Repeat rule {n} word for word.", passage(n).repeat(1 + n % 4)),
@@ -447,7 +450,8 @@ fn a_biased_token_is_not_said_and_one_that_does_not_exist_is_rejected() {
     generation.sampling.logit_bias = vec![(Token(i32::MAX), 1.0)];
     assert!(matches!(engine.begin(0, &generation), Err(EngineError::Rejected(_))));
     // " Paris" and "Paris" in the vocabulary of this model.
-    generation.sampling.logit_bias = engine.decoder().tokens_of(" Paris").into_iter().map(|token| (token, -100.0)).collect();
+    generation.sampling.logit_bias =
+        engine.decoder().tokens_of(" Paris").into_iter().map(|token| (token, -100.0)).collect();
     assert!(!write(&mut engine, &generation).text.contains(" Paris"));
 }
 

@@ -1,6 +1,7 @@
 //! One function a command. Each gives the exit code, or an error that is printed in one line with exit code 2.
 
 mod ask;
+mod bench;
 mod eval;
 mod ingest;
 mod search;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use mentor_actors::telemetry::{Silent, Telemetry};
 
 pub use ask::ask;
+pub use bench::bench_generate;
 pub use eval::eval;
 pub use ingest::ingest;
 pub use search::search;

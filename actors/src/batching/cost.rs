@@ -1,82 +1,76 @@
-//! What a row of a batch costs here, learned while it runs: it decides when guessing pays.
+//! What a guessed token costs here, learned while it runs: it decides when guessing pays.
 //!
-//! A step of `r` rows takes about `base + row * r`: the weights are read once, each row is computed. With `w` answers
-//! that guess `g` tokens each, of which a share `p` is right, a step brings `w (1 + g p)` tokens in `base + row w (1 + g)`. That
-//! is more a second than without guesses, for any `g`, exactly if `p / (1 - p) > row w / base`.
+//! A step in which `w` answers get a token each takes `t`; every guessed token makes it `c` longer. A guess that is right with
+//! probability `p` brings `p` tokens for `c`, where waiting for the next step brings `w` tokens for `t`: it pays if
+//! `p > w c / t`. On a CPU `c / t` is about a half for a small model and one answer, because a step computes about as long as
+//! it waits for memory; on a GPU it is almost nothing.
 
 use std::time::Duration;
 
-/// `row / base` before anything was measured, for a small model on a few cores.
-const ASSUMED_RATIO: f64 = 0.35;
-/// Weight that older steps keep when a new one is observed.
-const MEMORY: f64 = 0.98;
+/// `c / t` before anything was measured.
+const ASSUMED: f32 = 0.45;
+/// Weight of the newest step in the running means.
+const LEARNING: f32 = 0.1;
+/// Numbers of answers from which on they count as the same.
+const MANY: usize = 16;
 
-/// A running least-squares line through the times of steps in which no prompt was read.
-#[derive(Debug, Clone, Copy, Default)]
+/// Running means for each number of answers that are written together.
+#[derive(Debug, Default)]
 pub(super) struct StepCost {
-    weight: f64,
-    rows: f64,
-    seconds: f64,
-    rows_rows: f64,
-    rows_seconds: f64,
+    by_writing: [Means; MANY + 1],
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Means {
+    /// Seconds of a step without guesses.
+    step: Option<f32>,
+    /// Further seconds of a guessed token.
+    guess: Option<f32>,
 }
 
 impl StepCost {
-    pub(super) fn observe(&mut self, rows: usize, took: Duration) {
-        let (rows, seconds) = (rows as f64, took.as_secs_f64());
-        self.weight = self.weight * MEMORY + 1.0;
-        self.rows = self.rows * MEMORY + rows;
-        self.seconds = self.seconds * MEMORY + seconds;
-        self.rows_rows = self.rows_rows * MEMORY + rows * rows;
-        self.rows_seconds = self.rows_seconds * MEMORY + rows * seconds;
+    /// A step in which no prompt was read.
+    pub(super) fn observe(&mut self, writing: usize, guessed: usize, took: Duration) {
+        let means = &mut self.by_writing[writing.min(MANY)];
+        let seconds = took.as_secs_f32();
+        if guessed == 0 {
+            learn(&mut means.step, seconds);
+        } else if let Some(step) = means.step {
+            learn(&mut means.guess, (seconds - step).max(0.0) / guessed as f32);
+        }
     }
 
     /// Share of right guesses from which on guessing pays while so many answers are written.
     pub(super) fn break_even(&self, writing: usize) -> f32 {
-        let odds = self.ratio().unwrap_or(ASSUMED_RATIO) * writing.max(1) as f64;
-        (odds / (1.0 + odds)) as f32
+        let means = &self.by_writing[writing.min(MANY)];
+        let ratio = match (means.guess, means.step) {
+            (Some(guess), Some(step)) if step > 0.0 => guess / step,
+            // The more answers a step has, the longer it takes anyway.
+            _ => ASSUMED / (1.0 + ASSUMED * writing.saturating_sub(1) as f32),
+        };
+        ratio * writing.max(1) as f32
     }
+}
 
-    /// Cost of a row over the cost of a step; `None` while the steps were all alike.
-    fn ratio(&self) -> Option<f64> {
-        let variance = self.weight * self.rows_rows - self.rows * self.rows;
-        if variance < self.weight * self.weight * 0.1 {
-            return None;
-        }
-        let row = (self.weight * self.rows_seconds - self.rows * self.seconds) / variance;
-        let base = (self.seconds - row * self.rows) / self.weight;
-        // A step that costs nothing, or gets cheaper with more rows, was measured in too much noise.
-        (row > 0.0 && base > 0.0).then(|| row / base)
-    }
+fn learn(mean: &mut Option<f32>, value: f32) {
+    *mean = Some(mean.map_or(value, |mean| mean + LEARNING * (value - mean)));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn observed(base_ms: f64, row_ms: f64) -> StepCost {
-        let mut cost = StepCost::default();
-        for step in 0..200 {
-            let rows = 1 + step % 5;
-            cost.observe(rows, Duration::from_secs_f64((base_ms + row_ms * rows as f64) / 1e3));
-        }
-        cost
-    }
-
     #[test]
-    fn the_line_through_the_steps_gives_the_break_even() {
-        let cost = observed(8.0, 2.0);
-        assert!((cost.break_even(1) - 0.2).abs() < 1e-3, "{}", cost.break_even(1));
-        assert!((cost.break_even(4) - 0.5).abs() < 1e-3, "{}", cost.break_even(4));
-    }
-
-    #[test]
-    fn steps_that_are_all_alike_tell_nothing() {
+    fn the_break_even_is_what_a_guess_costs_in_steps() {
         let mut cost = StepCost::default();
         for _ in 0..50 {
-            cost.observe(1, Duration::from_millis(9));
+            cost.observe(1, 0, Duration::from_millis(10));
+            cost.observe(1, 8, Duration::from_millis(34));
+            cost.observe(4, 0, Duration::from_millis(20));
+            cost.observe(4, 4, Duration::from_millis(28));
         }
-        assert_eq!(cost.break_even(1), StepCost::default().break_even(1));
+        assert!((cost.break_even(1) - 0.3).abs() < 1e-3, "{}", cost.break_even(1));
+        assert!((cost.break_even(4) - 0.4).abs() < 1e-3, "{}", cost.break_even(4));
     }
 
     #[test]
@@ -84,5 +78,13 @@ mod tests {
         let cost = StepCost::default();
         let shares: Vec<f32> = [1, 2, 4, 16].map(|writing| cost.break_even(writing)).to_vec();
         assert!(shares.is_sorted() && shares[0] > 0.0 && shares[3] < 1.0, "{shares:?}");
+    }
+
+    #[test]
+    fn guesses_that_cost_nothing_always_pay() {
+        let mut cost = StepCost::default();
+        cost.observe(2, 0, Duration::from_millis(10));
+        cost.observe(2, 8, Duration::from_millis(9));
+        assert_eq!(cost.break_even(2), 0.0);
     }
 }

@@ -105,7 +105,12 @@ impl<D: Decoder> BatchEngine<D> {
     }
 
     /// Puts the best saved state into a sequence; says how much of the prompt it brought. `None` where there is no room for it.
-    fn restore(&mut self, sequence: Sequence, prompt: &EncodedPrompt, scope: &str) -> Result<Option<usize>, EngineError> {
+    fn restore(
+        &mut self,
+        sequence: Sequence,
+        prompt: &EncodedPrompt,
+        scope: &str,
+    ) -> Result<Option<usize>, EngineError> {
         let Some(saved) = self.states.find(prompt, scope) else { return Ok(None) };
         let Some(forgotten) = self.scheduler.free_cells(saved.tokens, sequence) else { return Ok(None) };
         for other in forgotten {
@@ -170,7 +175,7 @@ impl<D: Decoder> BatchEngine<D> {
         }
         let took = start.elapsed();
         if batch.iter().all(|feed| feed.tokens == 1) {
-            self.cost.observe(rows.len(), took);
+            self.cost.observe(batch.len(), rows.len() - batch.len(), took);
         }
         self.telemetry.record(Measurement::BatchEvaluated { rows: rows.len(), took });
         Ok(true)
@@ -191,7 +196,12 @@ impl<D: Decoder> BatchEngine<D> {
     }
 
     /// Chooses the next token of a slot, and the ones after it as long as they were guessed.
-    fn choose(&mut self, feed: &Feed, first_row: usize, outputs: &mut Vec<(Slot, SlotOutput)>) -> Result<(), EngineError> {
+    fn choose(
+        &mut self,
+        feed: &Feed,
+        first_row: usize,
+        outputs: &mut Vec<(Slot, SlotOutput)>,
+    ) -> Result<(), EngineError> {
         let slot = feed.slot;
         let Some(writing) = self.slots.get_mut(slot).and_then(Option::as_mut) else {
             return Err(EngineError::Failed(format!("slot {slot} was evaluated and is free")));
@@ -278,7 +288,8 @@ impl<D: Decoder> GenerationEngine for BatchEngine<D> {
         let room = answer_room(prompt_tokens, self.context_tokens())?;
         let placement = self.prepare(&prompt, scope)?;
         self.decoder.begin_sampling(slot, &generation.sampling)?;
-        let copies = prompt.shared > placement.kept && self.states.wants(prompt.shared) && !self.states.has_shared(&prompt);
+        let copies =
+            prompt.shared > placement.kept && self.states.wants(prompt.shared) && !self.states.has_shared(&prompt);
         let shares = copies.then_some(prompt.shared);
         self.scheduler.admit(slot, placement, prompt, scope);
         let answer = Answer::new(generation.max_tokens.min(room), &generation.stop);

@@ -11,6 +11,8 @@
 //! generation is set back: its tokens leave the decoder, and are evaluated again when there is room. Only a generation that
 //! does not even fit alone fails.
 
+use std::cmp::Reverse;
+
 use super::reuse::{Evaluated, reusable_tokens};
 use crate::ports::{DecoderShape, EncodedPrompt, Sequence, Slot, Token};
 
@@ -175,7 +177,7 @@ impl Scheduler {
             let kept = idle.reusable(prompt, scope);
             // What all share is to be had elsewhere too: for it nobody's sequence is taken.
             let own = if idle.scope == scope { kept } else { 0 };
-            let vacancy = (idle.tokens.is_empty(), std::cmp::Reverse(idle.used));
+            let vacancy = (idle.tokens.is_empty(), Reverse(idle.used), Reverse(sequence));
             ((own, vacancy), Placement { sequence, kept })
         });
         placements.max_by_key(|(rank, _)| *rank).map(|(_, placement)| placement)
@@ -365,7 +367,8 @@ impl Scheduler {
     /// One token of every slot that writes, and guesses as far as the batch has room for them.
     fn writing_feeds(&self) -> Vec<Feed> {
         let mut slots: Vec<(Slot, &Run)> = self.active(|run| run.pending() == 1).collect();
-        slots.sort_by_key(|(_, run)| run.arrival);
+        // By sequence: where each has memory of its own, llama.cpp only evaluates neighbours together.
+        slots.sort_by_key(|(_, run)| run.sequence);
         slots.truncate(self.shape.batch_tokens);
         let mut left = self.shape.batch_tokens - slots.len();
         let feed = |(slot, run): (Slot, &Run)| {

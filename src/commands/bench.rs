@@ -1,0 +1,126 @@
+//! `mentor bench generate`: how fast answers are written here, or by a server.
+
+use std::sync::Arc;
+
+use crate::bench::{
+    Figures, Interference, Load, SecondTurn, Tally, Workload, measure, measure_interference, measure_second_turn,
+    median,
+};
+use crate::cli::BenchGenerateArgs;
+use crate::config::Config;
+use crate::engines;
+
+/// Tokens of the first prompt of a second turn, and of the prompt that is read beside an answer.
+const LONG_TOKENS: usize = 1_000;
+const VERY_LONG_TOKENS: usize = 2_000;
+/// Conversations between a first and a second turn.
+const OTHERS: usize = 16;
+
+#[derive(serde::Serialize)]
+struct Row {
+    workload: Workload,
+    conversations: usize,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+/// # Errors
+/// A generator that cannot be loaded or fails.
+pub fn bench_generate(config: &Config, arguments: &BenchGenerateArgs) -> anyhow::Result<u8> {
+    let slots = arguments.conversations.iter().copied().max().unwrap_or(1);
+    let longest = (arguments.prompt_tokens + arguments.answer_tokens).max(VERY_LONG_TOKENS) * 5 / 4 + 256;
+    let config = Config { slots, llm_parallel: slots, context_tokens: longest, kv_cells: 0, ..config.clone() };
+    let tally = Arc::new(Tally::default());
+    let (mut engine, name) = engines::bare_generator(&config, tally.clone())?;
+    let mut rows = Vec::new();
+    // A first small one warms up.
+    measure(&mut *engine, &tally, &load(arguments, Workload::Apart, 1, 0))?;
+    let mut round = 1;
+    for &workload in &arguments.workloads {
+        for &conversations in &arguments.conversations {
+            let mut rounds = Vec::new();
+            for _ in 0..arguments.rounds.max(1) {
+                rounds.push(measure(&mut *engine, &tally, &load(arguments, workload, conversations, round))?);
+                round += 1;
+            }
+            rows.push(Row { workload, conversations, figures: median(&rounds) });
+        }
+    }
+    let (mut second, mut beside) = (None, None);
+    if config.llm_server().is_none() && !arguments.table_only {
+        second = Some(measure_second_turn(&mut *engine, LONG_TOKENS, OTHERS, round)?);
+        beside = (slots > 1).then(|| measure_interference(&mut *engine, VERY_LONG_TOKENS, round + 1)).transpose()?;
+    }
+    if arguments.json {
+        let report = serde_json::json!({"model": name, "rows": rows, "second_turn": second, "interference": beside});
+        println!("{report}");
+    } else {
+        print(&name, &rows, second.as_ref(), beside.as_ref());
+    }
+    Ok(0)
+}
+
+fn load(arguments: &BenchGenerateArgs, workload: Workload, conversations: usize, round: usize) -> Load {
+    let (prompt_tokens, answer_tokens) = (arguments.prompt_tokens, arguments.answer_tokens);
+    Load { conversations, prompt_tokens, answer_tokens, workload, round }
+}
+
+fn print(name: &str, rows: &[Row], second: Option<&SecondTurn>, beside: Option<&Interference>) {
+    println!("{name}; rates in tokens a second, times in milliseconds");
+    println!(
+        "{:9} {:>5} {:>8} {:>7} {:>7} {:>8} {:>7} {:>8} {:>8} {:>7} {:>9} {:>9} {:>7} {:>7} {:>7}",
+        "workload",
+        "conv",
+        "prompt",
+        "cached",
+        "answer",
+        "guessed",
+        "right",
+        "prefill",
+        "decode",
+        "total",
+        "first p50",
+        "first p95",
+        "gap p50",
+        "gap p95",
+        "gap max"
+    );
+    for Row { workload, conversations, figures } in rows {
+        println!(
+            "{:9} {:>5} {:>8} {:>7} {:>7} {:>8} {:>7} {:>8.1} {:>8.1} {:>7.1} {:>9.0} {:>9.0} {:>7.1} {:>7.1} {:>7.0}",
+            format!("{workload:?}").to_lowercase(),
+            conversations,
+            figures.prompt_tokens,
+            figures.cached_tokens,
+            figures.answer_tokens,
+            figures.guessed_tokens,
+            figures.right_guesses,
+            figures.prefill_rate,
+            figures.decode_rate,
+            figures.total_rate,
+            figures.first_token_p50,
+            figures.first_token_p95,
+            figures.inter_token_p50,
+            figures.inter_token_p95,
+            figures.inter_token_max
+        );
+    }
+    if let Some(turn) = second {
+        println!(
+            "second turn after a prompt of {} tokens: first token {:.0}, then {:.0} ({} tokens evaluated), after {OTHERS} other \
+             conversations {:.0} ({} tokens evaluated)",
+            turn.first_prompt_tokens,
+            turn.first_turn,
+            turn.second_turn,
+            turn.second_evaluated,
+            turn.after_others,
+            turn.after_others_evaluated
+        );
+    }
+    if let Some(beside) = beside {
+        println!(
+            "an answer beside a prompt of {} tokens: longest gap {:.0}, a part of the prompt takes {:.0}",
+            beside.prompt_tokens, beside.longest_gap, beside.chunk
+        );
+    }
+}
