@@ -35,8 +35,7 @@ Every configuration key is a flag, a MENTOR_* variable and a key of mentor.toml:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the web page, WebSocket, REST and metrics.
-    #[command(after_help = "Example:\n  mentor serve --listen 0.0.0.0:8000")]
-    Serve,
+    Serve(ServeArgs),
     /// Bring a folder of course materials into the store.
     Ingest(IngestArgs),
     /// Ask one question in the terminal.
@@ -56,6 +55,15 @@ pub enum Command {
     /// The effective configuration.
     #[command(after_help = "Example:\n  mentor config --top-k 8 > my-course.toml")]
     Config,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  mentor serve --listen 0.0.0.0:8000\n  mentor serve --supervised")]
+pub struct ServeArgs {
+    /// Keep a parent process that starts the server again when it dies, as some errors of a GPU make it.
+    #[arg(long)]
+    pub supervised: bool,
 }
 
 /// Arguments of `ingest`.

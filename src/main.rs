@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Parser as _;
-use mentor::cli::{BenchCommand, Cli, Command};
+use mentor::cli::{BenchCommand, Cli, Command, ServeArgs};
 use mentor::commands;
 use mentor::config::Config;
 use mentor::engines::EXTRACT_PDF;
@@ -42,7 +42,8 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
     let config = Config::load(cli.config.as_deref(), cli.values)?;
     start_log(&config.log)?;
     match cli.command {
-        Command::Serve => commands::serve(&config),
+        Command::Serve(ServeArgs { supervised: true }) => commands::supervise(),
+        Command::Serve(ServeArgs { supervised: false }) => commands::serve(&config),
         Command::Ingest(arguments) => commands::ingest(&config, &arguments),
         Command::Ask(arguments) => commands::ask(&config, arguments),
         Command::Search(arguments) => commands::search(&config, &arguments),

@@ -34,7 +34,8 @@ impl Default for RestartBudget {
 
 impl RestartBudget {
     /// Decides about a restart at `now`, given the former ones: the wait before it, or `None` when the budget is spent.
-    fn admit(&self, former: &mut VecDeque<Instant>, now: Instant) -> Option<Duration> {
+    #[must_use]
+    pub fn admit(&self, former: &mut VecDeque<Instant>, now: Instant) -> Option<Duration> {
         while former.front().is_some_and(|at| now.duration_since(*at) > self.window) {
             former.pop_front();
         }

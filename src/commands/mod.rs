@@ -6,6 +6,7 @@ mod eval;
 mod ingest;
 mod search;
 mod serve;
+mod supervise;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use eval::eval;
 pub use ingest::ingest;
 pub use search::search;
 pub use serve::serve;
+pub use supervise::supervise;
 
 use crate::config::Config;
 use crate::engines;

@@ -82,7 +82,11 @@ impl Workplace {
     }
 
     pub fn serve_with(&self, more: &[&str]) -> Server {
-        let mut arguments = vec!["serve", "--listen", "127.0.0.1:0"];
+        self.serve_at("127.0.0.1:0", more)
+    }
+
+    pub fn serve_at(&self, address: &str, more: &[&str]) -> Server {
+        let mut arguments = vec!["serve", "--listen", address];
         arguments.extend(more);
         let mut child = self.command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -116,6 +120,20 @@ impl Server {
 
     pub fn get(&self, path: &str) -> String {
         agent().get(format!("http://{}{path}", self.address)).call().unwrap().body_mut().read_to_string().unwrap()
+    }
+
+    /// Processes that it started.
+    pub fn children(&self) -> Vec<i32> {
+        let parent = format!("PPid:\t{}", self.child.id());
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let status = |number: &i32| std::fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+        numbers.filter(|number| status(number).lines().any(|line| line == parent)).collect()
+    }
+
+    /// Whether it answers at the moment.
+    pub fn is_ready(&self) -> bool {
+        agent().get(format!("http://{}/readyz", self.address)).call().is_ok_and(|response| response.status() == 200)
     }
 
     pub fn kill(mut self) {

@@ -60,6 +60,24 @@ fn a_killed_server_finds_the_same_passages_after_its_restart() {
 }
 
 #[test]
+fn a_supervised_server_that_dies_is_started_again_and_ends_when_told() {
+    let Some(workplace) = with_course() else { return };
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = workplace.serve_at(&free.to_string(), &["--supervised"]);
+    let [first] = server.children()[..] else { panic!("the parent has one child: {:?}", server.children()) };
+    // SAFETY: `kill` takes two integers; the process is the child of one that is running.
+    unsafe { libc::kill(first, libc::SIGKILL) };
+    let patience = std::time::Instant::now();
+    let came_back = || server.children().iter().any(|&child| child != first) && server.is_ready();
+    while !came_back() {
+        assert!(patience.elapsed().as_secs() < 60, "the server did not come back");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(!server.post("/api/search", &json!({"query": "linked list"}))["sources"].as_array().unwrap().is_empty());
+    assert_eq!(server.terminate(), Some(0), "the parent passes the signal on, and the server's exit code back");
+}
+
+#[test]
 fn ingesting_again_embeds_nothing_and_follows_changes() {
     let Some(workplace) = with_course() else { return };
     let again = ingest(&workplace, 0);

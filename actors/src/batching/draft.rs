@@ -10,15 +10,41 @@ use crate::ports::Token;
 
 /// Tokens that must be the same for a guess. Fewer match by chance too often, more find too little.
 const MATCHED: usize = 4;
-/// Weight of the newest guess in the running share of right ones.
-const LEARNING: f32 = 0.3;
-/// Share of right guesses that an answer is trusted with at its begin.
-const TRUST: f32 = 0.6;
+/// Guesses that count as right and as wrong before any was made, and after a pause.
+const TRUST: Odds = Odds { right: 4.5, wrong: 0.5 };
+const TRUST_AFTER_PAUSE: Odds = Odds { right: 2.0, wrong: 0.5 };
+/// What earlier guesses count when new ones are verified.
+const MEMORY: f32 = 0.8;
 /// Tokens for which guessing pauses when it does not pay; doubled each time in a row.
 const PAUSE: usize = 24;
 const LONGEST_PAUSE: usize = 384;
 
 type Key = [Token; MATCHED];
+
+/// How often a guess was right lately, given that the one before it was.
+#[derive(Debug, Clone, Copy)]
+struct Odds {
+    right: f32,
+    wrong: f32,
+}
+
+impl Odds {
+    fn probability(self) -> f32 {
+        self.right / (self.right + self.wrong)
+    }
+
+    /// How many guesses are worth their cost: the n-th counts only if all before it are right, so it must be right with the
+    /// break-even's probability: p^n >= break-even.
+    fn worthwhile(self, break_even: f32, longest: usize) -> usize {
+        let (right, needed) = (self.probability(), break_even.clamp(1e-6, 1.0));
+        if right < needed {
+            return 0;
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive, and capped
+        let guesses = (needed.ln() / right.ln()).min(longest as f32) as usize;
+        guesses.max(1).min(longest)
+    }
+}
 
 /// Guesses for one generation.
 #[derive(Debug)]
@@ -28,8 +54,7 @@ pub(super) struct Drafter {
     /// Tokens that are in `places`.
     indexed: usize,
     longest: usize,
-    /// Running share of right guesses.
-    right: f32,
+    odds: Odds,
     pause: usize,
     /// Number of tokens from which on it guesses again.
     resumes_at: usize,
@@ -38,14 +63,14 @@ pub(super) struct Drafter {
 impl Drafter {
     /// Guesses at most `longest` tokens at once; 0 never guesses.
     pub(super) fn new(longest: usize) -> Self {
-        Self { places: HashMap::new(), indexed: 0, longest, right: TRUST, pause: PAUSE, resumes_at: 0 }
+        Self { places: HashMap::new(), indexed: 0, longest, odds: TRUST, pause: PAUSE, resumes_at: 0 }
     }
 
-    /// What may follow `tokens`, the prompt and the answer so far; at most `limit`, and nothing while fewer than the share
-    /// `break_even` is right.
+    /// What may follow `tokens`, the prompt and the answer so far; at most `limit`, and nothing that is right less often than
+    /// `break_even`.
     pub(super) fn guess(&mut self, tokens: &[Token], limit: usize, break_even: f32) -> Vec<Token> {
-        let limit = limit.min(self.longest);
-        if limit == 0 || tokens.len() < self.resumes_at || self.right < break_even {
+        let limit = limit.min(self.odds.worthwhile(break_even, self.longest));
+        if limit == 0 || tokens.len() < self.resumes_at {
             return Vec::new();
         }
         self.index(tokens);
@@ -69,15 +94,16 @@ impl Drafter {
         if guessed == 0 {
             return;
         }
-        let share = right as f32 / guessed as f32;
-        self.right += LEARNING * (share - self.right);
+        self.odds.right = self.odds.right * MEMORY + right as f32;
+        // Only the first wrong one says something: what came after it was never asked for.
+        self.odds.wrong = self.odds.wrong * MEMORY + if right < guessed { 1.0 } else { 0.0 };
         if right == guessed {
             self.pause = PAUSE;
         }
-        if self.right < break_even {
+        if self.odds.worthwhile(break_even, self.longest) == 0 {
             self.resumes_at = tokens + self.pause;
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-            self.right = TRUST;
+            self.odds = TRUST_AFTER_PAUSE;
         }
     }
 }
@@ -116,10 +142,18 @@ mod tests {
     }
 
     #[test]
+    fn the_less_is_right_the_less_is_guessed() {
+        let guesses = |right: f32, break_even| Odds { right, wrong: 1.0 - right }.worthwhile(break_even, 16);
+        assert_eq!([0.95, 0.9, 0.7, 0.5, 0.3].map(|right| guesses(right, 0.4)), [16, 8, 2, 1, 0]);
+        assert_eq!(guesses(0.5, 0.0), 16, "what costs nothing is always worth it");
+        assert_eq!(guesses(0.9, 1.5), 0);
+    }
+
+    #[test]
     fn nothing_is_guessed_while_better_guesses_are_needed() {
         let mut drafter = Drafter::new(8);
         let loops = tokens(&[1, 2, 3, 4]).repeat(5);
-        assert!(drafter.guess(&loops, 8, 0.9).is_empty());
+        assert!(drafter.guess(&loops, 8, 0.95).is_empty());
         assert_eq!(drafter.guess(&loops, 8, 0.3).len(), 4);
     }
 
@@ -133,6 +167,6 @@ mod tests {
             asked += usize::from(guessed > 0);
             drafter.learn(guessed, 0, length, 0.3);
         }
-        assert!(asked < 12, "{asked} of 690 tokens were guessed at");
+        assert!(asked < 24, "{asked} of 690 tokens were guessed at");
     }
 }

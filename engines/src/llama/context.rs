@@ -15,6 +15,7 @@ use mentor_actors::ports::{BatchToken, DecoderShape, Evaluation, Sequence};
 use super::config::{KvType, LlamaConfig};
 use super::load::backend;
 use super::log;
+use super::memory::check_context;
 use super::sampler::Sampler;
 
 /// The evaluated tokens of all sequences.
@@ -37,6 +38,7 @@ impl Context {
         sequence_tokens: usize,
     ) -> Result<Self, EngineError> {
         let mut shape = shape(config, sequence_tokens);
+        check_context(config, model, shape).map_err(EngineError::Load)?;
         let params = context_params(config, shape).map_err(EngineError::Load)?;
         let llama = model.new_context(backend()?, params).map_err(|error| context_error(&error))?;
         // Never more tokens than llama.cpp accepts at once: one more would abort the process.

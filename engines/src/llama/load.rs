@@ -12,6 +12,7 @@ use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 use mentor_actors::domain::EngineError;
 
 use super::config::{Device, GpuLayers, LlamaConfig, LlamaInfo};
+use super::memory::check_weights;
 use super::{cpu, log};
 
 /// Magic number, version, number of tensors, number of metadata entries (GGUF specification).
@@ -50,6 +51,7 @@ pub(super) fn load_model(config: &LlamaConfig) -> Result<LoadedModel, EngineErro
     check_file(&config.model).map_err(|reason| file.error(&reason))?;
     let backend = backend()?;
     log::take_error();
+    check_weights(config).map_err(|reason| file.error(&reason))?;
     let params = model_params(config, backend)?;
     let model = LlamaModel::load_from_file(backend, &config.model, &params).map_err(|error| {
         let reason = log::take_error().unwrap_or_else(|| error.to_string());

@@ -5,6 +5,7 @@
 //! | `config` | what to load and how, and what was loaded |
 //! | `cpu` | which instructions this build needs |
 //! | `load` | a model file becomes a model, or one clear line |
+//! | `memory` | whether there is memory for it |
 //! | `log` | llama.cpp's own log becomes `tracing` events |
 //! | `source` | loads the model once, builds decoders on it |
 //! | `decoder` | the port: batches are evaluated, tokens chosen |
@@ -28,6 +29,7 @@ mod decoder;
 mod load;
 mod log;
 mod measure;
+mod memory;
 mod prompt;
 mod quantise;
 mod sampler;
