@@ -403,7 +403,7 @@ fn long_conversations_too_where_keys_and_values_are_stored_as_q8_0() {
     let passage = "A heap keeps its smallest value on top, and its children are never smaller than itself. ".repeat(20);
     let question = |n: usize| ask(&format!("{passage}Write a sentence with {n} words about this."), &n.to_string(), 30);
     let config = LlamaConfig { kv_type_k: KvType::Q8_0, kv_type_v: KvType::Q8_0, batch_tokens: 128, ..config(file) };
-    assert_same_answers(config, &(5..11).map(question).collect::<Vec<_>>());
+    assert_same_answers(config, &(5..9).map(question).collect::<Vec<_>>());
 }
 
 #[test]
@@ -413,6 +413,52 @@ fn a_pool_too_small_for_all_sets_one_back_and_all_finish() {
     let story = |n: usize| ask(&format!("Tell me a long story about {n} foxes."), &n.to_string(), 120);
     let texts = answers(&LlamaSource::new(config), 0, &(2..6).map(story).collect::<Vec<_>>());
     assert!(texts.iter().all(|text| text.len() > 20), "{texts:?}");
+}
+
+fn resident_mebibytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap_or(0) >> 10
+}
+
+#[test]
+fn hundreds_of_turns_cancelled_at_any_moment_leave_nothing_behind() {
+    let Some(file) = model() else { return };
+    let source = LlamaSource::new(LlamaConfig { slots: 4, context_tokens: 256, ..config(file) });
+    let mut engine = build(&source, BatchSettings { state_bytes: 4 << 20, draft_tokens: 8 });
+    let mut number = 0x2545_F491_4F6C_DD1D_u64;
+    let mut below = |limit: u64| {
+        number ^= number << 13;
+        number ^= number >> 7;
+        number ^= number << 17;
+        number % limit
+    };
+    let (mut turns, mut warm, mut left) = (0, 0, [0u64; 4]);
+    while turns < 300 {
+        for slot in 0..4 {
+            if left[slot] == 0 {
+                engine.end(slot);
+                let question = format!("What is {}?", ["a stack", "a queue", "a heap"][below(3) as usize]);
+                engine.begin(slot, &ask(&question, &below(20).to_string(), 30)).expect("the slot is free");
+                left[slot] = 1 + below(4);
+                turns += 1;
+            }
+            left[slot] -= 1;
+        }
+        for (slot, output) in engine.step().expect("the engine lives") {
+            if matches!(output, SlotOutput::Finished(..) | SlotOutput::Failed(_)) {
+                left[slot] = 0;
+            }
+        }
+        if turns == 100 {
+            warm = resident_mebibytes();
+        }
+    }
+    (0..4).for_each(|slot| engine.end(slot));
+    let grown = resident_mebibytes().saturating_sub(warm);
+    // Not asserted: tests that run beside this one allocate too. Alone it says how much 200 turns leave behind.
+    eprintln!("{grown} MiB more after 200 turns");
+    assert!(engine.scheduler().cells_used() <= 4 * 256 && engine.step().unwrap().is_empty());
 }
 
 #[test]

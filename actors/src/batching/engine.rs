@@ -82,10 +82,10 @@ impl<D: Decoder> BatchEngine<D> {
         let none = || EngineError::Failed("all sequences are taken".into());
         let placement = self.scheduler.place(prompt, scope).ok_or_else(none)?;
         self.save_displaced(placement.sequence, scope)?;
-        if self.states.reusable(prompt, scope) > placement.kept {
-            if let Some(kept) = self.restore(placement.sequence, prompt, scope)? {
-                return Ok(Placement { kept, ..placement });
-            }
+        if self.states.reusable(prompt, scope) > placement.kept
+            && let Some(kept) = self.restore(placement.sequence, prompt, scope)?
+        {
+            return Ok(Placement { kept, ..placement });
         }
         let kept = self.decoder.keep(placement.sequence, placement.kept)?;
         Ok(Placement { kept, ..placement })
