@@ -355,10 +355,10 @@ fn answers(source: &LlamaSource, draft_tokens: usize, questions: &[Generation]) 
     let mut running: Vec<Option<usize>> = vec![None; engine.slots()];
     let (mut next, mut ended) = (0, 0);
     while ended < questions.len() {
-        for slot in 0..running.len() {
-            if running[slot].is_none() && next < questions.len() {
+        for (slot, question) in running.iter_mut().enumerate() {
+            if question.is_none() && next < questions.len() {
                 engine.begin(slot, &questions[next]).expect("it fits");
-                running[slot] = Some(next);
+                *question = Some(next);
                 next += 1;
             }
         }
@@ -435,15 +435,15 @@ fn hundreds_of_turns_cancelled_at_any_moment_leave_nothing_behind() {
     };
     let (mut turns, mut warm, mut left) = (0, 0, [0u64; 4]);
     while turns < 300 {
-        for slot in 0..4 {
-            if left[slot] == 0 {
+        for (slot, steps) in left.iter_mut().enumerate() {
+            if *steps == 0 {
                 engine.end(slot);
                 let question = format!("What is {}?", ["a stack", "a queue", "a heap"][below(3) as usize]);
                 engine.begin(slot, &ask(&question, &below(20).to_string(), 30)).expect("the slot is free");
-                left[slot] = 1 + below(4);
+                *steps = 1 + below(4);
                 turns += 1;
             }
-            left[slot] -= 1;
+            *steps -= 1;
         }
         for (slot, output) in engine.step().expect("the engine lives") {
             if matches!(output, SlotOutput::Finished(..) | SlotOutput::Failed(_)) {

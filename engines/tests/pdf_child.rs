@@ -14,13 +14,17 @@ use mentor_engines::extract::FileExtractor;
 use mentor_engines::extract::pdf::{PdfExtractor, PdfLimits};
 use tempfile::TempDir;
 
-/// The example program that `cargo test` builds beside the tests.
+/// The example program that `cargo test` builds with the tests: beside them, or in the target folder where crates are built in
+/// another one.
 fn child_program() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
-    let folder = test.parent().and_then(Path::parent).expect("tests are built into target/PROFILE/deps");
-    let program = folder.join("examples").join(format!("pdf_child{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.exists(), "the example pdf_child is missing: build it with `cargo build --examples`");
-    program
+    let beside = test.parent().and_then(Path::parent).expect("tests are built into target/PROFILE/deps");
+    let profile = beside.file_name().expect("the folder of a profile has a name");
+    let apart = std::env::var_os("CARGO_TARGET_DIR").map(|target| Path::new(&target).join(profile));
+    let name = format!("pdf_child{}", std::env::consts::EXE_SUFFIX);
+    let programs = apart.iter().map(PathBuf::as_path).chain([beside]).map(|folder| folder.join("examples").join(&name));
+    let program = programs.into_iter().find(|program| program.exists());
+    program.expect("the example pdf_child is built: `cargo build --examples` does it")
 }
 
 fn extractor(limits: PdfLimits) -> PdfExtractor {
