@@ -117,7 +117,10 @@ impl Decoder for StrictDecoder {
         Ok(())
     }
 
-    fn begin_sampling(&mut self, slot: Slot, _: &Sampling) -> Result<(), EngineError> {
+    fn begin_sampling(&mut self, slot: Slot, sampling: &Sampling) -> Result<(), EngineError> {
+        if sampling.grammar.is_some() {
+            return Err(EngineError::Rejected("no grammar is understood".into()));
+        }
         assert!(!std::mem::replace(&mut self.sampling[slot], true), "slot {slot} begins twice");
         Ok(())
     }
@@ -499,6 +502,19 @@ fn a_prompt_without_room_for_an_answer_is_too_large_and_leaves_the_slot_free() {
         engine.begin(7, &generation(vec![message(Role::User, "b")], "a", 1)),
         Err(EngineError::Failed(_))
     ));
+}
+
+#[test]
+fn what_is_rejected_at_its_begin_leaves_everything_as_it_was() {
+    let mut engine = engine(1, ROOMY);
+    let asked = vec![message(Role::System, &"b".repeat(30)), message(Role::User, &"cdef".repeat(50))];
+    let (_, first) = run(&mut engine, &generation(asked.clone(), "mine", 20));
+    let mut rejected = generation(vec![message(Role::User, "bcd")], "other", 20);
+    rejected.sampling.grammar = Some("root ::= ".into());
+    assert!(matches!(engine.begin(0, &rejected), Err(EngineError::Rejected(_))));
+    assert_eq!(engine.decoder().cells(), engine.scheduler().cells_used());
+    let (begun, again) = run(&mut engine, &generation(asked, "mine", 20));
+    assert_eq!((begun.cached_tokens, again), (begun.prompt_tokens - 1, first));
 }
 
 #[test]

@@ -81,7 +81,15 @@ impl<D: Decoder> BatchEngine<D> {
     fn prepare(&mut self, prompt: &EncodedPrompt, scope: &str) -> Result<Placement, EngineError> {
         let none = || EngineError::Failed("all sequences are taken".into());
         let placement = self.scheduler.place(prompt, scope).ok_or_else(none)?;
-        self.save_displaced(placement.sequence, scope)?;
+        self.save_displaced(placement.sequence, scope);
+        self.fill(placement, prompt, scope).inspect_err(|_| {
+            // Nobody knows what it holds now: it must not be taken for what it held before.
+            self.scheduler.forget(placement.sequence);
+            drop(self.decoder.keep(placement.sequence, 0));
+        })
+    }
+
+    fn fill(&mut self, placement: Placement, prompt: &EncodedPrompt, scope: &str) -> Result<Placement, EngineError> {
         if self.states.reusable(prompt, scope) > placement.kept
             && let Some(kept) = self.restore(placement.sequence, prompt, scope)?
         {
@@ -91,17 +99,20 @@ impl<D: Decoder> BatchEngine<D> {
         Ok(Placement { kept, ..placement })
     }
 
-    /// Copies what another conversation left in a sequence, before it is lost.
-    fn save_displaced(&mut self, sequence: Sequence, scope: &str) -> Result<(), EngineError> {
-        let Some((tokens, owner)) = self.scheduler.held(sequence) else { return Ok(()) };
+    /// Copies what another conversation left in a sequence, before it is lost. Without a copy it is read again one day.
+    fn save_displaced(&mut self, sequence: Sequence, scope: &str) {
+        let Some((tokens, owner)) = self.scheduler.held(sequence) else { return };
         if owner == scope || !self.states.wants(tokens.len()) {
-            return Ok(());
+            return;
         }
-        let state = self.decoder.save(sequence)?;
-        let bytes = D::state_bytes(&state);
-        self.states.insert(Some(owner), tokens, state, bytes);
-        self.telemetry.record(Measurement::StateBytes(self.states.bytes()));
-        Ok(())
+        match self.decoder.save(sequence) {
+            Ok(state) => {
+                let bytes = D::state_bytes(&state);
+                self.states.insert(Some(owner), tokens, state, bytes);
+                self.telemetry.record(Measurement::StateBytes(self.states.bytes()));
+            }
+            Err(error) => tracing::warn!(%error, "an idle conversation is not kept in memory"),
+        }
     }
 
     /// Puts the best saved state into a sequence; says how much of the prompt it brought. `None` where there is no room for it.
@@ -286,8 +297,8 @@ impl<D: Decoder> GenerationEngine for BatchEngine<D> {
         let prompt = self.decoder.encode(&generation.messages)?;
         let prompt_tokens = prompt.tokens.len();
         let room = answer_room(prompt_tokens, self.context_tokens())?;
-        let placement = self.prepare(&prompt, scope)?;
         self.decoder.begin_sampling(slot, &generation.sampling)?;
+        let placement = self.prepare(&prompt, scope).inspect_err(|_| self.decoder.end_sampling(slot))?;
         let copies =
             prompt.shared > placement.kept && self.states.wants(prompt.shared) && !self.states.has_shared(&prompt);
         let shares = copies.then_some(prompt.shared);
