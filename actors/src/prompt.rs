@@ -107,11 +107,14 @@ fn brief_messages(parts: &PromptParts, exchanges: usize, passages: usize) -> Vec
         messages.push(PromptMessage { role: Role::User, text: exchange.question.clone() });
         messages.push(PromptMessage { role: Role::Assistant, text: shorten(&exchange.answer, HISTORY_ANSWER_CHARS) });
     }
-    messages.push(PromptMessage { role: Role::User, text: question_text(parts, passages) });
+    let passages: Vec<_> = parts.passages[..passages].iter().collect();
+    let text = question_text(&passages, "only these passages", &parts.question);
+    messages.push(PromptMessage { role: Role::User, text });
     messages
 }
 
-/// The last prompt, word for word, with its answer and what came after; `None` where there was none.
+/// The last prompt, word for word, with its answer and what came after; `None` where there was none. Passages that are in it
+/// already are not repeated.
 fn grown(parts: &PromptParts, passages: usize) -> Option<BuiltPrompt> {
     let last = parts.history.iter().rposition(|exchange| exchange.read.is_some())?;
     let mut messages = parts.history[last].read.clone()?;
@@ -120,21 +123,31 @@ fn grown(parts: &PromptParts, passages: usize) -> Option<BuiltPrompt> {
         messages.push(PromptMessage { role: Role::User, text: exchange.question.clone() });
         messages.push(PromptMessage { role: Role::Assistant, text: exchange.answer.clone() });
     }
-    messages.push(PromptMessage { role: Role::User, text: question_text(parts, passages) });
+    let text = {
+        let is_known = |text: &str| messages.iter().any(|message| message.text.contains(text));
+        let (known, new): (Vec<_>, Vec<_>) =
+            parts.passages[..passages].iter().partition(|scored| is_known(scored.passage.text.trim()));
+        let which = match (known.is_empty(), new.is_empty()) {
+            (true, _) => "only these passages",
+            (false, true) => "only the passages above",
+            (false, false) => "only these passages and those above",
+        };
+        question_text(&new, which, &parts.question)
+    };
+    messages.push(PromptMessage { role: Role::User, text });
     let exchanges = messages.iter().filter(|message| message.role == Role::Assistant).count();
     Some(BuiltPrompt { messages, passages, exchanges })
 }
 
 /// The passages stand before the question: a small model answers what it read last. The wording was chosen by reading the
 /// answers of a model of 135 M parameters; numbers in brackets were copied into answers, where they look like citations.
-fn question_text(parts: &PromptParts, passages: usize) -> String {
+fn question_text(passages: &[&ScoredPassage], which: &str, question: &str) -> String {
     let mut text = String::new();
-    for (number, scored) in parts.passages[..passages].iter().enumerate() {
+    for (number, scored) in passages.iter().enumerate() {
         let place = place_of(&scored.passage);
         text.push_str(&format!("Passage {}, {place}:\n{}\n\n", number + 1, scored.passage.text.trim()));
     }
-    text.push_str("Using only these passages, answer in two or three sentences: ");
-    text.push_str(parts.question.trim());
+    text.push_str(&format!("Using {which}, answer in two or three sentences: {}", question.trim()));
     text
 }
 
@@ -240,6 +253,24 @@ mod tests {
         assert_eq!(cramped.messages[1].text, "question 1", "what does not fit the context is brief");
         let forgotten = build_prompt(&parts, 1_000, words_after(&[])).unwrap();
         assert_eq!(forgotten.messages[1].text, "question 1", "what must be read again is brief");
+    }
+
+    #[test]
+    fn passages_that_were_read_already_are_not_repeated() {
+        let mut parts = parts(1_000);
+        let read = |passages: &str| Some(vec![PromptMessage { role: Role::User, text: passages.into() }]);
+        let asked = |parts: &PromptParts| grown(parts, 2).unwrap().messages.pop().unwrap().text;
+        parts.history[1].read = read("Passage 1: a heap is a tree. Passage 2: a list is a chain");
+        assert_eq!(asked(&parts), "Using only the passages above, answer in two or three sentences: what is a heap?");
+        parts.history[1].read = read("Passage 1: a heap is a tree");
+        assert!(
+            asked(&parts)
+                .starts_with("Passage 1, book.pdf, page 9:\na list is a chain\n\nUsing only these passages and")
+        );
+        parts.history[1].read = read("nothing of the kind");
+        assert!(
+            asked(&parts).contains("a heap is a tree") && asked(&parts).contains("Using only these passages, answer")
+        );
     }
 
     #[test]

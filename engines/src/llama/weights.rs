@@ -11,7 +11,7 @@ const WORST_PERPLEXITY_RATIO: f64 = 1.02;
 
 /// Q8_0 is taken when its turn lasts at most this much of the fastest one's: its kernels compute a row alone and among others
 /// to the same bit, so answers do not depend on what else is in a batch.
-const STEADY_TURN_RATIO: f64 = 1.10;
+const STEADY_TURN_RATIO: f64 = 1.20;
 
 /// Below this share of the processor time that its threads could have had, a measurement says what else the machine did. The
 /// threads of one evaluation wait for each other without sleeping, so alone on a machine they use all of it; beside another busy
