@@ -20,9 +20,9 @@ use crate::ports::{DecoderShape, EncodedPrompt, Sequence, Slot, Token};
 /// again at once.
 const HEADROOM: usize = 32;
 
-/// So many prompts that wait to be read, and answers are written in every second step only: everybody's first word comes
-/// sooner, and tokens are cheaper the more answers are written together.
-const CROWD: usize = 3;
+/// Steps that answers leave to the prompts while many of them wait, one for every two: everybody's first word comes sooner, and
+/// tokens are cheaper the more answers are written together. Never more than so many in a row.
+const LONGEST_REST: usize = 3;
 
 /// Part of a batch: consecutive tokens of one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,8 +131,8 @@ pub struct Scheduler {
     /// Prompt tokens read so far, by anybody.
     read: u64,
     set_back: u64,
-    /// Whether the answers that are written leave the next step to the prompts.
-    rest: bool,
+    /// Steps in a row in which answers were not written.
+    rested: usize,
 }
 
 impl Scheduler {
@@ -141,7 +141,7 @@ impl Scheduler {
     pub fn new(shape: DecoderShape) -> Self {
         let idle = std::iter::repeat_with(|| Some(Idle::default())).take(shape.sequences).collect();
         let runs = std::iter::repeat_with(|| None).take(shape.sequences).collect();
-        Self { shape, runs, idle, begun: 0, read: 0, set_back: 0, rest: false }
+        Self { shape, runs, idle, begun: 0, read: 0, set_back: 0, rested: 0 }
     }
 
     /// Whether nobody has the slot. Slots that do not exist are never free.
@@ -280,7 +280,9 @@ impl Scheduler {
     pub fn plan(&mut self) -> Plan {
         let mut plan = Plan::default();
         self.bring_back();
-        self.rest = !self.rest && self.active(|run| run.pending() > 1).count() >= CROWD;
+        let reading = self.active(|run| run.pending() > 1).count();
+        let rest = (reading.saturating_sub(1) / 2).min(LONGEST_REST);
+        self.rested = if self.rested < rest { self.rested + 1 } else { 0 };
         loop {
             let batches = self.batches();
             let rows: usize = batches.iter().flatten().map(Feed::rows).sum();
@@ -359,7 +361,7 @@ impl Scheduler {
     }
 
     fn batches(&self) -> Vec<Vec<Feed>> {
-        let mut writing = if self.rest { Vec::new() } else { self.writing_feeds() };
+        let mut writing = if self.rested > 0 { Vec::new() } else { self.writing_feeds() };
         let rows: usize = writing.iter().map(Feed::rows).sum();
         let left = if self.shape.mixes { self.shape.batch_tokens - rows } else { self.shape.batch_tokens };
         let reading = self.reading_feeds(left);
