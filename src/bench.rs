@@ -238,7 +238,7 @@ fn generation(load: &Load, conversation: usize) -> Generation {
     Generation {
         messages: vec![message(Role::System, system), message(Role::User, user)],
         max_tokens: load.answer_tokens,
-        sampling: greedy(),
+        sampling: Sampling::greedy(),
         stop: Vec::new(),
         cache_scope: format!("bench {number}"),
     }
@@ -256,21 +256,6 @@ fn text(number: usize, bytes: usize) -> String {
         text.push_str(&sentence.replace('\n', " "));
     }
     text
-}
-
-fn greedy() -> Sampling {
-    Sampling {
-        temperature: 0.0,
-        top_p: 1.0,
-        top_k: 0,
-        min_p: 0.0,
-        repeat_penalty: 1.0,
-        repeat_last_tokens: 0,
-        dry_multiplier: 0.0,
-        seed: 1,
-        logit_bias: Vec::new(),
-        grammar: None,
-    }
 }
 
 /// The next question of a conversation, and what it cost to read it. Times in milliseconds.

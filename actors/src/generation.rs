@@ -241,7 +241,7 @@ impl GenerationWorker {
 fn work(request: &Generate) -> u64 {
     /// What a token of English text has.
     const CHARS_PER_TOKEN: usize = 4;
-    /// Writing a token takes about as long as reading four (docs/adr/0011).
+    /// Writing a token takes longer than reading one; this only has to rank turns, not to be exact.
     const READ_PER_WRITTEN: usize = 4;
     let parts = &request.parts;
     let passages: usize = parts.passages.iter().map(|scored| scored.passage.text.len()).sum();

@@ -142,6 +142,25 @@ pub struct Sampling {
     pub grammar: Option<String>,
 }
 
+impl Sampling {
+    /// Always the most probable token, with nothing in its way.
+    #[must_use]
+    pub fn greedy() -> Self {
+        Self {
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            repeat_penalty: 1.0,
+            repeat_last_tokens: 0,
+            dry_multiplier: 0.0,
+            seed: 1,
+            logit_bias: Vec::new(),
+            grammar: None,
+        }
+    }
+}
+
 /// What one slot did in a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SlotOutput {

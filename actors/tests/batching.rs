@@ -156,27 +156,12 @@ impl Random {
     }
 }
 
-fn sampling() -> Sampling {
-    Sampling {
-        temperature: 0.0,
-        top_p: 1.0,
-        top_k: 0,
-        min_p: 0.0,
-        repeat_penalty: 1.0,
-        repeat_last_tokens: 0,
-        dry_multiplier: 0.0,
-        seed: 0,
-        logit_bias: Vec::new(),
-        grammar: None,
-    }
-}
-
 fn message(role: Role, text: &str) -> PromptMessage {
     PromptMessage { role, text: text.into() }
 }
 
 fn generation(messages: Vec<PromptMessage>, scope: &str, max_tokens: usize) -> Generation {
-    Generation { messages, max_tokens, sampling: sampling(), stop: Vec::new(), cache_scope: scope.into() }
+    Generation { messages, max_tokens, sampling: Sampling::greedy(), stop: Vec::new(), cache_scope: scope.into() }
 }
 
 /// What the model alone would say: token after token, nothing guessed, nothing reused.

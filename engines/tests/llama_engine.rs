@@ -56,26 +56,11 @@ fn message(role: Role, text: &str) -> PromptMessage {
     PromptMessage { role, text: text.into() }
 }
 
-fn greedy() -> Sampling {
-    Sampling {
-        temperature: 0.0,
-        top_p: 1.0,
-        top_k: 0,
-        min_p: 0.0,
-        repeat_penalty: 1.0,
-        repeat_last_tokens: 0,
-        dry_multiplier: 0.0,
-        seed: 1,
-        logit_bias: Vec::new(),
-        grammar: None,
-    }
-}
-
 fn ask(question: &str, scope: &str, max_tokens: usize) -> Generation {
     Generation {
         messages: vec![message(Role::System, SYSTEM), message(Role::User, question)],
         max_tokens,
-        sampling: greedy(),
+        sampling: Sampling::greedy(),
         stop: Vec::new(),
         cache_scope: scope.into(),
     }
@@ -137,7 +122,7 @@ fn the_same_choice_is_made_again() {
     generation.cache_scope = "b".into();
     assert_eq!(write(&mut engine, &generation).text, first.text, "greedy is deterministic");
 
-    generation.sampling = Sampling { temperature: 0.8, top_p: 0.95, top_k: 40, min_p: 0.05, ..greedy() };
+    generation.sampling = Sampling { temperature: 0.8, top_p: 0.95, top_k: 40, min_p: 0.05, ..Sampling::greedy() };
     let chosen = write(&mut engine, &generation).text;
     assert_eq!(write(&mut engine, &generation).text, chosen, "the same seed chooses the same");
     generation.sampling.seed = 2;
@@ -277,7 +262,7 @@ fn an_answer_never_outgrows_the_context() {
     let mut engine = build(&LlamaSource::new(LlamaConfig { context_tokens: 96, ..config(file) }), SETTINGS);
     assert_eq!(engine.context_tokens(), 96);
     let generation = Generation {
-        sampling: Sampling { temperature: 1.5, ..greedy() },
+        sampling: Sampling { temperature: 1.5, ..Sampling::greedy() },
         ..ask("Tell me a very long story about a fox, a hen and a goose.", "a", 10_000)
     };
     let written = write(&mut engine, &generation);

@@ -106,13 +106,10 @@ impl<D: Decoder> BatchEngine<D> {
             return;
         }
         match self.decoder.save(sequence) {
-            Ok(state) => {
-                let bytes = D::state_bytes(&state);
-                self.states.insert(Some(owner), tokens, state, bytes);
-                self.telemetry.record(Measurement::StateBytes(self.states.bytes()));
-            }
+            Ok(state) => self.states.insert(Some(owner), tokens, D::state_bytes(&state), state),
             Err(error) => tracing::warn!(%error, "an idle conversation is not kept in memory"),
         }
+        self.telemetry.record(Measurement::StateBytes(self.states.bytes()));
     }
 
     /// Puts the best saved state into a sequence; says how much of the prompt it brought. `None` where there is no room for it.
@@ -179,7 +176,7 @@ impl<D: Decoder> BatchEngine<D> {
             if feed.completes {
                 self.choose(feed, row - 1, outputs)?;
             } else {
-                self.copy_shared(feed)?;
+                self.copy_shared(feed);
                 outputs.push((feed.slot, SlotOutput::Prefilled));
             }
             row += feed.drafted;
@@ -257,17 +254,20 @@ impl<D: Decoder> BatchEngine<D> {
         Ok(())
     }
 
-    /// Copies the part of the prompt that all conversations share, when exactly that is evaluated.
-    fn copy_shared(&mut self, feed: &Feed) -> Result<(), EngineError> {
-        let Some(writing) = self.slots.get_mut(feed.slot).and_then(Option::as_mut) else { return Ok(()) };
-        if writing.shares.is_some_and(|shared| self.scheduler.evaluated(feed.slot) == shared) {
-            writing.shares = None;
-            let state = self.decoder.save(feed.sequence)?;
-            let evaluated = self.scheduler.evaluated(feed.slot);
-            let bytes = D::state_bytes(&state);
-            self.states.insert(None, &self.scheduler.tokens(feed.slot)[..evaluated], state, bytes);
+    /// Copies the part of the prompt that all conversations share, when exactly that is evaluated. Without a copy everybody
+    /// reads it.
+    fn copy_shared(&mut self, feed: &Feed) {
+        let evaluated = self.scheduler.evaluated(feed.slot);
+        let Some(writing) = self.slots.get_mut(feed.slot).and_then(Option::as_mut) else { return };
+        if writing.shares.take_if(|shared| *shared == evaluated).is_none() {
+            return;
         }
-        Ok(())
+        let tokens = &self.scheduler.tokens(feed.slot)[..evaluated];
+        match self.decoder.save(feed.sequence) {
+            Ok(state) => self.states.insert(None, tokens, D::state_bytes(&state), state),
+            Err(error) => tracing::warn!(%error, "the system message is not kept in memory"),
+        }
+        self.telemetry.record(Measurement::StateBytes(self.states.bytes()));
     }
 }
 

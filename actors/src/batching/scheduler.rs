@@ -3,7 +3,7 @@
 //!
 //! Every running generation owns one sequence of the decoder; sequences without an owner keep what they hold, because a next
 //! prompt may begin the same. Answers that are being written go before prompts that are being read, so that a long prompt
-//! never makes an answer stutter for longer than one batch. Prompts are read in the order of their *due*: the tokens read
+//! never makes an answer stutter for longer than one batch; only a crowd of prompts does, for up to `LONGEST_REST` more. Prompts are read in the order of their *due*: the tokens read
 //! by anybody before they came, plus their own length. A short prompt so overtakes a long one, and none can be overtaken by more
 //! than its own length (the virtual finishing time of weighted fair queueing, Demers et al. 1989).
 //!

@@ -88,7 +88,7 @@ impl<S> StateCache<S> {
     }
 
     /// Keeps a sequence, in place of an earlier one of that scope. What is too large for the whole budget is dropped.
-    pub(super) fn insert(&mut self, scope: Option<&str>, tokens: &[Token], state: S, state_bytes: usize) {
+    pub(super) fn insert(&mut self, scope: Option<&str>, tokens: &[Token], state_bytes: usize, state: S) {
         if scope.is_some() {
             self.remove(|entry| entry.scope.as_deref() == scope);
         }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_conversation_finds_its_own_state_and_not_that_of_another() {
         let mut states = StateCache::new(10_000);
-        states.insert(Some("a"), &tokens(0..40), '1', 100);
+        states.insert(Some("a"), &tokens(0..40), 100, '1');
         let own = states.find(&prompt(0..50, 4), "a").unwrap();
         assert_eq!((own.tokens, own.reusable, *states.state(&own)), (40, 40, '1'));
         let foreign = states.find(&prompt(0..50, 4), "b").unwrap();
@@ -138,10 +138,10 @@ mod tests {
     fn the_least_recently_used_goes_when_the_budget_is_spent() {
         let mut states = StateCache::new(1_000);
         for (scope, start) in [("a", 0), ("b", 100), ("c", 200)] {
-            states.insert(Some(scope), &tokens(start..start + 20), '0', 200);
+            states.insert(Some(scope), &tokens(start..start + 20), 200, '0');
         }
         states.find(&prompt(0..30, 0), "a");
-        states.insert(Some("d"), &tokens(300..320), '0', 200);
+        states.insert(Some("d"), &tokens(300..320), 200, '0');
         assert_eq!(states.reusable(&prompt(100..130, 0), "b"), 0, "b was used longest ago");
         assert_eq!(states.reusable(&prompt(0..30, 0), "a"), 20);
         assert!(states.bytes() <= 1_000);
@@ -150,15 +150,15 @@ mod tests {
     #[test]
     fn what_exceeds_the_whole_budget_is_dropped_and_an_older_state_of_the_scope_too() {
         let mut states = StateCache::new(300);
-        states.insert(Some("a"), &tokens(0..20), '0', 100);
-        states.insert(Some("a"), &tokens(0..30), '0', 400);
+        states.insert(Some("a"), &tokens(0..20), 100, '0');
+        states.insert(Some("a"), &tokens(0..30), 400, '0');
         assert_eq!((states.reusable(&prompt(0..40, 0), "a"), states.bytes()), (0, 0));
     }
 
     #[test]
     fn what_all_share_serves_everybody() {
         let mut states = StateCache::new(1_000);
-        states.insert(None, &tokens(0..20), '7', 10);
+        states.insert(None, &tokens(0..20), 10, '7');
         assert!(states.has_shared(&prompt(0..99, 20)));
         assert!(!states.has_shared(&prompt(0..99, 21)));
         assert_eq!(states.reusable(&prompt(0..99, 20), "anybody"), 20);
