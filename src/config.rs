@@ -132,8 +132,8 @@ configuration! {
 
     /// Passages to retrieve for a question. More give the model more to read: each costs about 130 prompt tokens.
     top_k / "MENTOR_TOP_K": usize = 5;
-    /// Similarity of the best passage below which a question is refused, 0 to 1. Higher refuses more, also answerable ones.
-    min_score / "MENTOR_MIN_SCORE": f32 = 0.48;
+    /// How likely the materials must answer a question, 0 to 1; below, it is refused. Higher refuses more, also answerable ones.
+    min_score / "MENTOR_MIN_SCORE": f32 = 0.5;
 
     /// Instructions to the model.
     system_prompt / "MENTOR_SYSTEM_PROMPT": String = DEFAULT_SYSTEM_PROMPT.into();

@@ -445,11 +445,22 @@ impl Tutor {
     }
 }
 
+/// How much text of passages fits a prompt, in characters.
+#[must_use]
+pub fn context_chars(config: &Config) -> usize {
+    /// Characters of a token of the generator's: a little fewer than on average, for what does not fit is left out whole.
+    const TOKEN_CHARS: usize = 3;
+    /// Tokens of the prompt that are no passage: instructions, question, names of files.
+    const OTHER_TOKENS: usize = 120;
+    config.prompt_tokens.saturating_sub(OTHER_TOKENS) * TOKEN_CHARS
+}
+
 /// What the configuration decides about turns.
 #[must_use]
 pub fn turn_settings(config: &Config) -> TurnSettings {
     TurnSettings {
         top_k: config.top_k,
+        context_chars: context_chars(config),
         min_score: config.min_score,
         system_prompt: config.system_prompt.clone(),
         prompt_tokens: config.prompt_tokens,

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use mentor_actors::domain::ScoredPassage;
+use mentor_actors::domain::{Found, ScoredPassage};
 use serde::{Deserialize, Serialize};
 
 /// How far down the passages are looked at.
@@ -44,8 +44,8 @@ pub struct Outcome {
     pub kind: String,
     /// Place of the first hit, from 1.
     pub rank: Option<usize>,
-    /// Score of the best passage.
-    pub top_score: f32,
+    /// How likely the corpus answers it at all.
+    pub relevance: f32,
     /// Embedding and search together.
     pub latency: Duration,
 }
@@ -84,7 +84,7 @@ pub fn history<'a>(question: &Question, all: &'a [Question]) -> Vec<&'a str> {
 
 /// Counts what was found for a question.
 #[must_use]
-pub fn judge(question: &Question, found: &[ScoredPassage], latency: Duration) -> Outcome {
+pub fn judge(question: &Question, found: &Found, latency: Duration) -> Outcome {
     let hit = |scored: &ScoredPassage| {
         let passage = &scored.passage;
         let page = passage.page.unwrap_or(1);
@@ -92,8 +92,8 @@ pub fn judge(question: &Question, found: &[ScoredPassage], latency: Duration) ->
     };
     Outcome {
         kind: question.kind.clone(),
-        rank: found.iter().position(hit).map(|index| index + 1),
-        top_score: found.first().map_or(0.0, |best| best.score),
+        rank: found.passages.iter().position(hit).map(|index| index + 1),
+        relevance: found.relevance,
         latency,
     }
 }
@@ -146,7 +146,7 @@ pub fn summarise(outcomes: &[Outcome], min_score: f32) -> Summary {
     }
     let refused = |unanswerable: bool| {
         let of_kind = outcomes.iter().filter(|outcome| (outcome.kind == UNANSWERABLE) == unanswerable);
-        let (refused, kept): (Vec<_>, Vec<_>) = of_kind.partition(|outcome| outcome.top_score < min_score);
+        let (refused, kept): (Vec<_>, Vec<_>) = of_kind.partition(|outcome| outcome.relevance < min_score);
         (refused.len(), refused.len() + kept.len())
     };
     Summary {
@@ -204,8 +204,8 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, figures: &Figures) -> fmt::Result
 mod tests {
     use super::*;
 
-    fn outcome(kind: &str, rank: Option<usize>, top_score: f32) -> Outcome {
-        Outcome { kind: kind.into(), rank, top_score, latency: Duration::from_millis(10) }
+    fn outcome(kind: &str, rank: Option<usize>, relevance: f32) -> Outcome {
+        Outcome { kind: kind.into(), rank, relevance, latency: Duration::from_millis(10) }
     }
 
     #[test]

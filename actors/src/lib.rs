@@ -7,7 +7,7 @@
 //! | a conversation takes the question, one at a time | [`conversations`], [`conversation`], [`admission`] |
 //! | a follow-up becomes a question that stands alone | [`query`] |
 //! | it is embedded by a pool of worker threads | [`embedding`], [`workers`], [`queue`] |
-//! | the store is searched | [`retrieval`] |
+//! | the store is searched | [`retrieval`], [`ranking`] |
 //! | prompt, generation | [`prompt`], [`generation`] |
 //! | each sentence finds its source | [`attribution`] |
 //! | events wait, numbered, for readers | [`turn_log`] |
@@ -30,6 +30,7 @@ pub mod ports;
 pub mod prompt;
 pub mod query;
 pub mod queue;
+pub mod ranking;
 pub mod retrieval;
 pub mod telemetry;
 pub mod turn;

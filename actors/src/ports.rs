@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use crate::domain::{
     Chunk, CorpusStats, DocumentContent, DocumentId, DocumentRecord, EmbeddedChunk, Embedding, EngineError,
-    FinishReason, ScoredPassage, Usage,
+    FinishReason, Found, Usage,
 };
 
 /// Builds an engine on the thread that will own it, and again after a crash.
@@ -37,18 +37,23 @@ pub trait TokenCounter: Send + Sync {
 /// Which passages a search is for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchQuery {
-    /// The question's vector.
+    /// The question, for its words.
+    pub text: String,
+    /// Its vector.
     pub embedding: Embedding,
     /// How many passages to return.
     pub top_k: usize,
+    /// How much the best passages may be together, in characters, when what stands beside them is taken in; 0 for the chunks
+    /// alone.
+    pub context_chars: usize,
     /// Only these documents; all of them when empty.
     pub documents: Vec<DocumentId>,
 }
 
 /// The read side of the corpus.
 pub trait Retriever: Send + Sync {
-    /// The nearest passages, best first.
-    fn search(&self, query: SearchQuery) -> BoxFuture<'static, Result<Vec<ScoredPassage>, EngineError>>;
+    /// The most relevant passages, best first: at most one of a page, and none that says the same as another.
+    fn search(&self, query: SearchQuery) -> BoxFuture<'static, Result<Found, EngineError>>;
     /// What the corpus holds now.
     fn stats(&self) -> BoxFuture<'static, Result<CorpusStats, EngineError>>;
     /// The documents of the corpus, ordered by id.

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
-use crate::domain::{EngineError, ErrorCode, ScoredPassage, TurnError};
+use crate::domain::{EngineError, ErrorCode, Found, TurnError};
 use crate::ports::{Retriever, SearchQuery};
 use crate::telemetry::{Measurement, Telemetry};
 
@@ -37,7 +37,7 @@ impl Actor for RetrieverActor {
 
 /// Finds the passages nearest to a question.
 #[derive(Message)]
-#[rtype(result = "Result<Vec<ScoredPassage>, TurnError>")]
+#[rtype(result = "Result<Found, TurnError>")]
 pub struct Search {
     /// What to find.
     pub query: SearchQuery,
@@ -48,7 +48,7 @@ pub struct Search {
 }
 
 impl Handler<Search> for RetrieverActor {
-    type Result = ResponseFuture<Result<Vec<ScoredPassage>, TurnError>>;
+    type Result = ResponseFuture<Result<Found, TurnError>>;
 
     fn handle(&mut self, search: Search, _: &mut Self::Context) -> Self::Result {
         let Ok(admitted) = self.admitted.clone().try_acquire_owned() else {
@@ -61,7 +61,7 @@ impl Handler<Search> for RetrieverActor {
                 let _running = running.acquire().await;
                 let start = Instant::now();
                 let found = store.search(search.query).await.map_err(unavailable)?;
-                let top_score = found.first().map(|best| best.score);
+                let top_score = (!found.passages.is_empty()).then_some(found.relevance);
                 telemetry.record(Measurement::Retrieved { took: start.elapsed(), top_score });
                 Ok(found)
             };

@@ -30,7 +30,9 @@ use crate::turn_log::TurnLog;
 pub struct TurnSettings {
     /// Passages to retrieve.
     pub top_k: usize,
-    /// Score of the best passage below which a question is refused.
+    /// How much text the passages may have that the model reads, in characters.
+    pub context_chars: usize,
+    /// How likely the corpus must answer a question, 0 to 1; below, it is refused.
     pub min_score: f32,
     /// Instructions to the model.
     pub system_prompt: String,
@@ -84,6 +86,8 @@ pub struct Retrieved {
     pub was_rewritten: bool,
     /// Best first.
     pub passages: Vec<ScoredPassage>,
+    /// How likely the corpus answers the question at all, 0 to 1.
+    pub relevance: f32,
     /// Time spent embedding.
     pub embed: Duration,
     /// Time spent searching.
@@ -119,13 +123,15 @@ impl TurnServices {
         let embedding = self.embedding.send(embed).await.unwrap_or_else(|_| Err(gone("embedder")))?;
         let embedded = Instant::now();
         let top_k = limits.top_k.unwrap_or(self.settings.top_k);
-        let query = SearchQuery { embedding, top_k, documents };
+        let context_chars = self.settings.context_chars;
+        let query = SearchQuery { text: standalone.text.clone(), embedding, top_k, context_chars, documents };
         let search = Search { query, deadline, cancel: cancel.clone() };
-        let passages = self.retriever.send(search).await.unwrap_or_else(|_| Err(gone("retriever")))?;
+        let found = self.retriever.send(search).await.unwrap_or_else(|_| Err(gone("retriever")))?;
         Ok(Retrieved {
             question: standalone.text,
             was_rewritten: standalone.was_rewritten,
-            passages,
+            passages: found.passages,
+            relevance: found.relevance,
             embed: embedded - start,
             retrieve: embedded.elapsed(),
         })
@@ -194,8 +200,7 @@ impl Turn {
         let mut draft = Draft::default();
         draft.timings.embed = retrieved.embed;
         draft.timings.retrieve = retrieved.retrieve;
-        let best = retrieved.passages.first().map(|best| best.score);
-        if best.is_none_or(|score| score < self.services.settings.min_score) {
+        if retrieved.passages.is_empty() || retrieved.relevance < self.services.settings.min_score {
             return Ok(self.refuse(retrieved, draft, start));
         }
         self.scribe.note(TurnEvent::Sources(retrieved.passages.clone()));
@@ -325,6 +330,7 @@ impl Turn {
             question: self.request.message.clone(),
             was_rewritten: false,
             passages: Vec::new(),
+            relevance: 0.0,
             embed: Duration::ZERO,
             retrieve: Duration::ZERO,
         };

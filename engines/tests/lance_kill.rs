@@ -65,7 +65,7 @@ async fn a_killed_writer_leaves_every_document_whole() {
     for puts in [1, 7, 15, 16, 31, 44] {
         write_and_kill(folder.path(), puts);
         let reader = LanceRetriever::open(folder.path(), &identity(2), ReaderOptions::default()).unwrap();
-        let hits = reader.search(query(vec![1.0, 0.0], 1000)).await.unwrap();
+        let hits = reader.search(query(vec![1.0, 0.0], 1000)).await.unwrap().passages;
         let records = reader.documents().await.unwrap();
         assert!(!records.is_empty());
         for record in &records {

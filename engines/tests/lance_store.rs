@@ -9,6 +9,7 @@ use std::path::Path;
 use lance_support::{document, identity, query, query_in, random_document};
 use mentor_actors::domain::{DocumentId, EngineError, ScoredPassage};
 use mentor_actors::ports::{Corpus, Retriever, SearchQuery};
+use mentor_actors::ranking;
 use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, StoreIdentity};
 
 const RIGHT: [f32; 2] = [1.0, 0.0];
@@ -41,7 +42,7 @@ fn ids(passages: &[ScoredPassage]) -> Vec<&str> {
 /// Answers after a look for a newer version, as `documents` does.
 async fn search_newest(reader: &LanceRetriever, query: SearchQuery) -> Vec<ScoredPassage> {
     reader.documents().await.unwrap();
-    reader.search(query).await.unwrap()
+    reader.search(query).await.unwrap().passages
 }
 
 #[tokio::test]
@@ -51,10 +52,11 @@ async fn what_was_put_is_found_best_first_with_its_place() {
     put(&mut corpus, "week 1/right.pdf", 1, &[RIGHT]);
     put(&mut corpus, "both.pdf", 2, &[UP, BETWEEN]);
     for reader in [reader(folder.path()), disk_reader(folder.path())] {
-        let hits = reader.search(query(RIGHT.into(), 10)).await.unwrap();
+        let hits = reader.search(query(RIGHT.into(), 10)).await.unwrap().passages;
         assert_eq!(ids(&hits), ["week 1/right.pdf", "both.pdf", "both.pdf"]);
         let scores: Vec<f32> = hits.iter().map(|hit| hit.score).collect();
-        assert!((scores[0] - 1.0).abs() < 1e-6 && (scores[1] - 0.6).abs() < 1e-6 && scores[2] == 0.0, "{scores:?}");
+        let expected = [1.0, 0.6, 0.0].map(ranking::relevance);
+        assert!(scores.iter().zip(expected).all(|(score, expected)| (score - expected).abs() < 1e-6), "{scores:?}");
         let passage = &hits[1].passage;
         assert_eq!(passage.chunk_id.0, "0000000000000002-1");
         assert_eq!((passage.file_name.as_str(), passage.page), ("both.pdf", Some(2)));
@@ -62,9 +64,9 @@ async fn what_was_put_is_found_best_first_with_its_place() {
         assert_eq!(passage.section.as_deref(), Some("Joins"));
         assert!(passage.text.starts_with("both.pdf, chunk 1: a join"));
         assert_eq!(hits[0].passage.file_name, "right.pdf");
-        assert_eq!(reader.search(query(RIGHT.into(), 1)).await.unwrap().len(), 1);
-        assert!(reader.search(query(RIGHT.into(), 0)).await.unwrap().is_empty());
-        assert_eq!(reader.search(query(RIGHT.into(), usize::MAX)).await.unwrap().len(), 3);
+        assert_eq!(reader.search(query(RIGHT.into(), 1)).await.unwrap().passages.len(), 1);
+        assert!(reader.search(query(RIGHT.into(), 0)).await.unwrap().passages.is_empty());
+        assert_eq!(reader.search(query(RIGHT.into(), usize::MAX)).await.unwrap().passages.len(), 3);
     }
 }
 
@@ -76,12 +78,12 @@ async fn replacing_leaves_only_the_new_chunks_and_removing_leaves_none() {
     put(&mut corpus, "b.pdf", 2, &[RIGHT]);
     put(&mut corpus, "a.pdf", 3, &[UP]);
     for reader in [reader(folder.path()), disk_reader(folder.path())] {
-        assert_eq!(ids(&reader.search(query(RIGHT.into(), 10)).await.unwrap()), ["b.pdf", "a.pdf"]);
+        assert_eq!(ids(&reader.search(query(RIGHT.into(), 10)).await.unwrap().passages), ["b.pdf", "a.pdf"]);
     }
     corpus.remove(&DocumentId("a.pdf".into())).unwrap();
     corpus.remove(&DocumentId("never there.pdf".into())).unwrap();
     let reader = reader(folder.path());
-    assert_eq!(ids(&reader.search(query(RIGHT.into(), 10)).await.unwrap()), ["b.pdf"]);
+    assert_eq!(ids(&reader.search(query(RIGHT.into(), 10)).await.unwrap().passages), ["b.pdf"]);
     let documents = reader.documents().await.unwrap();
     assert_eq!(documents, corpus.documents().unwrap());
     assert_eq!(documents.len(), 1);
@@ -107,7 +109,7 @@ async fn a_missing_store_is_served_as_empty_until_an_ingest_commits() {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("not yet");
     let reader = reader(&data_dir);
-    assert!(reader.search(query(RIGHT.into(), 5)).await.unwrap().is_empty());
+    assert!(reader.search(query(RIGHT.into(), 5)).await.unwrap().passages.is_empty());
     let stats = reader.stats().await.unwrap();
     assert_eq!((stats.documents, stats.chunks, stats.dataset_version, stats.bytes), (0, 0, 0, 0));
     assert!(!data_dir.exists(), "a reader makes nothing");
@@ -130,7 +132,7 @@ async fn a_search_survives_the_removal_of_the_version_it_reads() {
     put(&mut corpus, "a.pdf", 3, &[RIGHT]);
     corpus.finish().unwrap();
     for reader in readers {
-        assert_eq!(ids(&reader.search(query(RIGHT.into(), 1)).await.unwrap()), ["a.pdf"]);
+        assert_eq!(ids(&reader.search(query(RIGHT.into(), 1)).await.unwrap().passages), ["a.pdf"]);
     }
 }
 
@@ -144,12 +146,12 @@ async fn a_search_can_be_limited_to_documents_whatever_their_names() {
     }
     for reader in [reader(folder.path()), disk_reader(folder.path())] {
         for name in names {
-            let hits = reader.search(query_in(RIGHT.into(), 10, &[name])).await.unwrap();
+            let hits = reader.search(query_in(RIGHT.into(), 10, &[name])).await.unwrap().passages;
             assert_eq!(ids(&hits), [name, name]);
         }
-        let two = reader.search(query_in(RIGHT.into(), 2, &[names[0], names[3]])).await.unwrap();
+        let two = reader.search(query_in(RIGHT.into(), 2, &[names[0], names[3]])).await.unwrap().passages;
         assert_eq!(ids(&two), [names[0], names[3]], "the limit was applied after the search, not before");
-        assert!(reader.search(query_in(RIGHT.into(), 10, &["another.pdf"])).await.unwrap().is_empty());
+        assert!(reader.search(query_in(RIGHT.into(), 10, &["another.pdf"])).await.unwrap().passages.is_empty());
     }
     for name in names {
         corpus.remove(&DocumentId(name.into())).unwrap();
@@ -176,10 +178,10 @@ async fn equal_scores_are_ordered_by_chunk_and_document() {
     put(&mut corpus, "z.pdf", 1, &[RIGHT]);
     put(&mut corpus, "a copy.pdf", 5, &[RIGHT]);
     for reader in [reader(folder.path()), disk_reader(folder.path())] {
-        let hits = reader.search(query(RIGHT.into(), 3)).await.unwrap();
+        let hits = reader.search(query(RIGHT.into(), 3)).await.unwrap().passages;
         assert_eq!(ids(&hits), ["z.pdf", "a copy.pdf", "copy.pdf"]);
     }
-    let hits = reader(folder.path()).search(query(RIGHT.into(), 2)).await.unwrap();
+    let hits = reader(folder.path()).search(query(RIGHT.into(), 2)).await.unwrap().passages;
     assert_eq!(ids(&hits), ["z.pdf", "a copy.pdf"]);
 }
 
@@ -199,7 +201,8 @@ async fn in_memory_and_on_disk_find_the_same() {
     let mut random = lance_support::Random::new(99);
     for _ in 0..10 {
         let question = query(random.unit(48), 8);
-        let (a, b) = (memory.search(question.clone()).await.unwrap(), disk.search(question).await.unwrap());
+        let (a, b) =
+            (memory.search(question.clone()).await.unwrap().passages, disk.search(question).await.unwrap().passages);
         let chunks = |hits: &[ScoredPassage]| hits.iter().map(|hit| hit.passage.clone()).collect::<Vec<_>>();
         assert_eq!(chunks(&a), chunks(&b));
         assert!(a.iter().zip(&b).all(|(a, b)| (a.score - b.score).abs() < 1e-5));
@@ -294,7 +297,7 @@ async fn many_documents_become_few_fragments_and_old_files_go() {
     assert_eq!(manifests.count(), 1);
     let reader = reader(folder.path());
     assert_eq!(reader.stats().await.unwrap(), stats);
-    assert_eq!(reader.search(query(RIGHT.into(), 600)).await.unwrap().len(), 600);
+    assert_eq!(reader.search(query(RIGHT.into(), 600)).await.unwrap().passages.len(), 600);
     assert_eq!(corpus.finish().unwrap(), stats, "finishing again changes nothing");
 }
 

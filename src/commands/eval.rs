@@ -32,7 +32,7 @@ async fn ask(retrieval: &Retrieval, question: &Question, all: &[Question]) -> an
     let text = condense(&question.question, &history(question, all)).text;
     let start = Instant::now();
     let embedding = engines::embed_one(&retrieval.embedding, &text).await?;
-    let query = SearchQuery { embedding, top_k: DEPTH, documents: Vec::new() };
+    let query = SearchQuery { text, embedding, top_k: DEPTH, context_chars: 0, documents: Vec::new() };
     let found = retrieval.store.search(query).await?;
     Ok(judge(question, &found, start.elapsed()))
 }

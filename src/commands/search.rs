@@ -23,8 +23,9 @@ pub fn search(config: &Config, arguments: &SearchArgs) -> anyhow::Result<u8> {
             StoredDocuments::new(retrieval.store.clone()).resolve(arguments.documents.clone()).await?
         };
         let embedding = engines::embed_one(&retrieval.embedding, &arguments.query).await?;
-        let query = SearchQuery { embedding, top_k: config.top_k, documents };
-        Ok(retrieval.store.search(query).await?)
+        let (text, context_chars) = (arguments.query.clone(), engines::context_chars(config));
+        let query = SearchQuery { text, embedding, top_k: config.top_k, context_chars, documents };
+        Ok(retrieval.store.search(query).await?.passages)
     })?;
     let found = found?;
     if arguments.json {

@@ -13,7 +13,7 @@ pub use device::Device;
 pub use document::{Chunk, CorpusStats, DocumentContent, DocumentKind, DocumentRecord, EmbeddedChunk, PageText};
 pub use error::{EngineError, ErrorCode, TurnError};
 pub use ids::{ChunkId, ConversationId, DocumentHash, DocumentId, InvalidId, TurnId};
-pub use passage::{CharSpan, Embedding, Passage, ScoredPassage};
+pub use passage::{CharSpan, Embedding, Found, Passage, ScoredPassage};
 pub use turn::{
     AnswerOptions, Citation, Completion, FinishReason, Grounding, NumberedEvent, Timings, TurnEvent, TurnRequest,
     Usage, WorkflowNode,

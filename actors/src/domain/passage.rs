@@ -40,6 +40,15 @@ pub struct Passage {
 pub struct ScoredPassage {
     /// The passage.
     pub passage: Passage,
-    /// Cosine similarity to the question, 0 to 1 (negative similarities are reported as 0).
+    /// How likely it answers the question, 0 to 1.
     pub score: f32,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Found {
+    /// Best first.
+    pub passages: Vec<ScoredPassage>,
+    /// How likely the corpus answers the question at all, 0 to 1; 0 where it is empty.
+    pub relevance: f32,
 }

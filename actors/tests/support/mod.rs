@@ -80,6 +80,7 @@ impl Default for Script {
 pub fn settings() -> TurnSettings {
     TurnSettings {
         top_k: 3,
+        context_chars: 2_000,
         min_score: 0.4,
         system_prompt: "answer from the passages".into(),
         prompt_tokens: 500,
@@ -126,7 +127,7 @@ pub struct FakeStore {
 }
 
 impl Retriever for FakeStore {
-    fn search(&self, query: SearchQuery) -> BoxFuture<'static, Result<Vec<ScoredPassage>, EngineError>> {
+    fn search(&self, query: SearchQuery) -> BoxFuture<'static, Result<Found, EngineError>> {
         self.searches.fetch_add(1, Ordering::SeqCst);
         let passage = |number: usize| Passage {
             chunk_id: ChunkId(format!("chunk-{number}")),
@@ -139,8 +140,8 @@ impl Retriever for FakeStore {
             text: "A binary heap is a complete tree kept in an array.".into(),
         };
         let score = self.score;
-        let found = (1..=query.top_k).map(|number| ScoredPassage { passage: passage(number), score }).collect();
-        Box::pin(async move { Ok(found) })
+        let passages = (1..=query.top_k).map(|number| ScoredPassage { passage: passage(number), score }).collect();
+        Box::pin(async move { Ok(Found { passages, relevance: score }) })
     }
 
     fn stats(&self) -> BoxFuture<'static, Result<CorpusStats, EngineError>> {

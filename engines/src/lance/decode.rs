@@ -27,6 +27,15 @@ pub(super) struct ChunkColumns {
     text: StringArray,
 }
 
+/// Where in its document a chunk stands, as a reader finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place<'a> {
+    /// On a page.
+    Page(u32),
+    /// Under a heading, or before the first.
+    Section(Option<&'a str>),
+}
+
 impl ChunkColumns {
     /// Shares the columns of `batch`.
     pub(super) fn of(batch: &RecordBatch) -> Result<Self, StoreError> {
@@ -38,6 +47,23 @@ impl ChunkColumns {
             end: numbers(batch, CHAR_END)?.clone(),
             text: strings(batch, TEXT)?.clone(),
         })
+    }
+
+    /// What is searched by its words: heading and text.
+    pub(super) fn words(&self, row: usize) -> [&str; 2] {
+        let section = if self.section.is_valid(row) { self.section.value(row) } else { "" };
+        [section, self.text(row)]
+    }
+
+    pub(super) fn text(&self, row: usize) -> &str {
+        self.text.value(row)
+    }
+
+    pub(super) fn place(&self, row: usize) -> Place<'_> {
+        if self.page.is_valid(row) {
+            return Place::Page(self.page.value(row));
+        }
+        Place::Section(self.section.is_valid(row).then(|| self.section.value(row)))
     }
 
     pub(super) fn chunk_id(&self, row: usize) -> &str {

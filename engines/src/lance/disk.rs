@@ -7,8 +7,9 @@ use lance::Dataset;
 use lance::dataset::scanner::Scanner;
 use lance::deps::datafusion::prelude::{Expr, col, lit};
 use lance_linalg::distance::DistanceType;
-use mentor_actors::domain::{DocumentId, ScoredPassage};
+use mentor_actors::domain::{DocumentId, Found, ScoredPassage};
 use mentor_actors::ports::SearchQuery;
+use mentor_actors::ranking;
 
 use super::decode::{self, ChunkColumns};
 use super::error::StoreError;
@@ -17,14 +18,18 @@ use super::{record, schema};
 /// The column in which Lance returns the distance.
 const DISTANCE: &str = "_distance";
 
-/// The nearest passages, best first; ties by chunk id, then by document.
-pub(super) async fn search(dataset: &Dataset, query: &SearchQuery) -> Result<Vec<ScoredPassage>, StoreError> {
+/// The nearest passages by their vectors alone, best first; ties by chunk id, then by document.
+pub(super) async fn search(dataset: &Dataset, query: &SearchQuery) -> Result<Found, StoreError> {
     let mut hits = hits(&scanner(dataset, query)?.try_into_batch().await?)?;
     hits.sort_by(|a, b| {
         let place = |hit: &ScoredPassage| (hit.passage.chunk_id.clone(), hit.passage.document_id.clone());
         b.score.total_cmp(&a.score).then_with(|| place(a).cmp(&place(b)))
     });
-    Ok(hits)
+    let relevance = hits.first().map_or(0.0, |best| ranking::answerable(best.score, None));
+    for hit in &mut hits {
+        hit.score = ranking::relevance(hit.score);
+    }
+    Ok(Found { passages: hits, relevance })
 }
 
 fn scanner(dataset: &Dataset, query: &SearchQuery) -> Result<Scanner, StoreError> {

@@ -8,7 +8,8 @@
 //! | `commit` | a document's replacement as one Lance transaction |
 //! | `upkeep` | compaction, removal of old versions, flushing to the disk |
 //! | `lock`, `writer` | one writer at a time; the port `Corpus` |
-//! | `segment`, `top_k`, `disk`, `view` | a version of the dataset, searched in memory or on disk |
+//! | `terms`, `postings` | words, and the chunks they stand in |
+//! | `segment`, `top_k`, `selection`, `disk`, `view` | a version of the dataset, searched in memory or on disk |
 //! | `reader` | the port `Retriever`: serves one view, loads the next behind it |
 //! | `error`, `runtime` | one line for people out of any failure; the threads Lance runs on |
 //!
@@ -40,12 +41,15 @@ mod encode;
 mod error;
 mod identity;
 mod lock;
+mod postings;
 mod reader;
 mod record;
 mod runtime;
 mod schema;
 mod segment;
+mod selection;
 mod store;
+mod terms;
 mod top_k;
 mod upkeep;
 mod view;

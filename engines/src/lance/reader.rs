@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use lance::Dataset;
 use lance::session::Session;
-use mentor_actors::domain::{CorpusStats, DocumentRecord, EngineError, ScoredPassage};
+use mentor_actors::domain::{CorpusStats, DocumentRecord, EngineError, Found};
 use mentor_actors::ports::{Retriever, SearchQuery};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
@@ -88,7 +88,7 @@ impl LanceRetriever {
 }
 
 impl Retriever for LanceRetriever {
-    fn search(&self, query: SearchQuery) -> BoxFuture<'static, Result<Vec<ScoredPassage>, EngineError>> {
+    fn search(&self, query: SearchQuery) -> BoxFuture<'static, Result<Found, EngineError>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move { shared.search(query).await })
     }
@@ -113,13 +113,13 @@ impl Shared {
         Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn search(self: &Arc<Self>, mut query: SearchQuery) -> Result<Vec<ScoredPassage>, EngineError> {
+    async fn search(self: &Arc<Self>, mut query: SearchQuery) -> Result<Found, EngineError> {
         encode::check_vector(&query.embedding, self.identity.dimension)
             .map_err(|reason| EngineError::Failed(format!("the question cannot be searched for: {reason}")))?;
         query.top_k = query.top_k.min(MAX_TOP_K);
         let view = self.view();
         if query.top_k == 0 || view.records().is_empty() {
-            return Ok(Vec::new());
+            return Ok(Found::default());
         }
         match view.on_disk() {
             Some(_) => self.search_on_disk(query).await,
@@ -128,7 +128,7 @@ impl Shared {
     }
 
     /// Scans on a thread of the store's own; a scan whose caller has left before it began is skipped.
-    async fn search_in_memory(&self, view: Arc<View>, query: SearchQuery) -> Result<Vec<ScoredPassage>, EngineError> {
+    async fn search_in_memory(&self, view: Arc<View>, query: SearchQuery) -> Result<Found, EngineError> {
         let (reply, answer) = oneshot::channel();
         self.runtime.handle().spawn_blocking(move || {
             if !reply.is_closed() {
@@ -138,7 +138,7 @@ impl Shared {
         answer.await.map_err(|_| EngineError::WorkerLost("search"))
     }
 
-    async fn search_on_disk(self: &Arc<Self>, query: SearchQuery) -> Result<Vec<ScoredPassage>, EngineError> {
+    async fn search_on_disk(self: &Arc<Self>, query: SearchQuery) -> Result<Found, EngineError> {
         let shared = Arc::clone(self);
         let search = self.runtime.handle().spawn(async move { shared.try_disk_twice(&query).await });
         search.await.map_err(|_| EngineError::WorkerLost("search"))?.map_err(|error| {
@@ -148,7 +148,7 @@ impl Shared {
     }
 
     /// The version at hand may just have been removed by a finishing ingest: then the newest is tried.
-    async fn try_disk_twice(&self, query: &SearchQuery) -> Result<Vec<ScoredPassage>, StoreError> {
+    async fn try_disk_twice(&self, query: &SearchQuery) -> Result<Found, StoreError> {
         match search_view(&self.view(), query).await {
             Err(_) if self.refresh().await.is_ok() => search_view(&self.view(), query).await,
             result => result,
@@ -215,7 +215,7 @@ impl Shared {
     }
 }
 
-async fn search_view(view: &View, query: &SearchQuery) -> Result<Vec<ScoredPassage>, StoreError> {
+async fn search_view(view: &View, query: &SearchQuery) -> Result<Found, StoreError> {
     match view.on_disk() {
         Some(dataset) => disk::search(dataset, query).await,
         None => Ok(view.search(query)),

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use lance::Dataset;
 use lance::deps::datafusion::prelude::col;
 use lance::table::format::Fragment;
-use mentor_actors::domain::{DocumentId, DocumentRecord, ScoredPassage};
+use mentor_actors::domain::{DocumentId, DocumentRecord, Found};
 use mentor_actors::ports::SearchQuery;
 
 use super::error::StoreError;
-use super::segment::Segment;
-use super::top_k::TopK;
-use super::{decode, schema};
+use super::postings::Bm25;
+use super::segment::{ScoredSegment, Segment};
+use super::terms::Analyser;
+use super::{decode, schema, selection};
 
 /// What a reader answers from until the next version is loaded.
 #[derive(Debug, Default)]
@@ -84,19 +85,17 @@ impl View {
         }
     }
 
-    /// The nearest of the chunks in memory, best first; ties by chunk id, then by document. The query's vector must have
+    /// The most relevant passages in memory, best first; ties by chunk id, then by document. The query's vector must have
     /// the store's dimension.
-    pub(super) fn search(&self, query: &SearchQuery) -> Vec<ScoredPassage> {
-        let Chunks::InMemory(segments) = &self.chunks else { return Vec::new() };
+    pub(super) fn search(&self, query: &SearchQuery) -> Found {
+        let Chunks::InMemory(segments) = &self.chunks else { return Found::default() };
         let wanted: Option<HashSet<DocumentId>> =
             (!query.documents.is_empty()).then(|| query.documents.iter().cloned().collect());
-        let mut best = TopK::new(query.top_k);
-        for segment in segments {
-            segment.scan(&query.embedding, wanted.as_ref(), &mut best);
-        }
-        best.into_sorted()
-            .map(|hit| ScoredPassage { passage: hit.value.passage(), score: hit.score.clamp(0.0, 1.0) })
-            .collect()
+        let terms = Analyser::new().question_terms(&query.text);
+        let words = Bm25::new(terms, segments.iter().map(|segment| segment.postings()));
+        let scored: Vec<ScoredSegment> =
+            segments.iter().map(|segment| segment.score(&query.embedding, &words, wanted.as_ref())).collect();
+        selection::select(&scored, query.top_k, query.context_chars)
     }
 }
 

@@ -71,11 +71,11 @@ fn chunk(id: &str, number: usize) -> Chunk {
 
 /// A search in all documents.
 pub fn query(embedding: Embedding, top_k: usize) -> SearchQuery {
-    SearchQuery { embedding, top_k, documents: Vec::new() }
+    SearchQuery { text: String::new(), embedding, top_k, context_chars: 0, documents: Vec::new() }
 }
 
 /// A search in these documents.
 pub fn query_in(embedding: Embedding, top_k: usize, documents: &[&str]) -> SearchQuery {
     let documents = documents.iter().map(|&id| DocumentId(id.into())).collect();
-    SearchQuery { embedding, top_k, documents }
+    SearchQuery { documents, ..query(embedding, top_k) }
 }
