@@ -5,8 +5,8 @@
 //! - *Supported sentences*: the part of the sentences that claim something and have a source, as the server attributes them.
 //! - *Coverage*: the part of the `answer_points` that the answer makes. A point counts as made when at least 60 % of its content
 //!   words (numbers, and words of three letters or more that are not among the commonest) stand in the answer; words are the
-//!   same when their first five letters are, numbers when they are equal. It is a rough measure that rewards the book's own
-//!   words: good for comparing two configurations, not for judging one.
+//!   same when their first five letters are, an `s` at the end aside, numbers when they are equal. It is a rough measure that
+//!   rewards the book's own words: good for comparing two configurations, not for judging one.
 
 use std::collections::HashSet;
 
@@ -21,7 +21,7 @@ use super::questions::Question;
 /// Part of a point's content words that the answer must have.
 const POINT_MADE: f64 = 0.6;
 
-/// Letters of a word that count.
+/// Letters of a word that count, without an `s` at the end.
 const STEM_CHARS: usize = 5;
 
 const COMMON: &[&str] = &[
@@ -132,7 +132,9 @@ fn content_words(text: &str) -> HashSet<String> {
         .filter_map(|word| {
             let number = word.starts_with(|c: char| c.is_ascii_digit());
             let counts = number || word.chars().count() >= 3 && !COMMON.contains(&word);
-            counts.then(|| if number { word.to_owned() } else { word.chars().take(STEM_CHARS).collect() })
+            counts.then(|| {
+                if number { word.to_owned() } else { word.trim_end_matches('s').chars().take(STEM_CHARS).collect() }
+            })
         })
         .collect()
 }
