@@ -42,7 +42,7 @@ pub enum Command {
     Ask(AskArgs),
     /// Find passages without generating an answer.
     Search(SearchArgs),
-    /// Measure retrieval on a file of questions with known pages.
+    /// Measure retrieval and answers on a file of questions with known places.
     Eval(EvalArgs),
     /// What the store holds.
     #[command(after_help = "Example:\n  mentor stats --json")]
@@ -120,19 +120,41 @@ pub struct SearchArgs {
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Each line of the file is a JSON object: id, kind, question, follow_up_to, sources [{file, pages}].
-
-Example:
-  mentor eval questions.jsonl"
-)]
+#[command(after_help = EVAL_HELP)]
 pub struct EvalArgs {
     /// Questions, one JSON object a line.
     pub questions: PathBuf,
+    /// Ask again with this key of the configuration changed, and test the difference. May be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub compare: Vec<String>,
+    /// Let the generator answer every question, and measure the answers: citations, support, points. Takes seconds a question.
+    #[arg(long)]
+    pub answers: bool,
+    /// Only the first questions of the file.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Write a page with plots, tables and the questions that failed.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Print the figures as JSON.
     #[arg(long)]
     pub json: bool,
 }
+
+const EVAL_HELP: &str = "Each line of the file is a JSON object:
+  id, question  text
+  kind          \"unanswerable\", \"follow_up\", or any other word; figures are given by kind
+  sources       [{file, pages, section, quote}]: where it is answered, any of them; none for \"unanswerable\".
+                Documents with pages go by `pages`, others by `section` or `quote`
+  quote         words that stand in the first source, for documents without pages
+  follow_up_to  id of the question before it, if it goes on from one
+  answer_points what a good answer says, for --answers
+
+Examples:
+  mentor eval questions.jsonl
+  mentor eval questions.jsonl --compare min_score=0.5 --html report.html
+  mentor eval questions.jsonl --compare data_dir=vector_data.new --compare embedder=bge-small
+  mentor eval questions.jsonl --answers --limit 20 --json";
 
 /// Commands whose output is data.
 #[derive(Debug, Args)]

@@ -304,6 +304,24 @@ impl Config {
         Ok(())
     }
 
+    /// These values with some changed, each given as `key=value`; quotes around text may be left out.
+    ///
+    /// # Errors
+    /// What is no `key=value`, unknown keys, values out of range.
+    pub fn changed(&self, changes: &[String]) -> anyhow::Result<Self> {
+        let mut changed = self.clone();
+        for change in changes {
+            let (key, value) = change.split_once('=').with_context(|| format!("{change:?} is not KEY=VALUE"))?;
+            let (key, value) = (key.trim(), value.trim());
+            // Text may come without quotes; what then reads as a number is meant as one where the key wants one.
+            let quoted = format!("{key} = {}", toml::Value::String(value.to_owned()));
+            let layer = parse(&format!("{key} = {value}")).or_else(|error| parse(&quoted).map_err(|_| error));
+            changed.apply(layer.with_context(|| change.clone())?);
+        }
+        changed.check()?;
+        Ok(changed)
+    }
+
     /// The server that writes the answers, if `llm` is the address of one.
     #[must_use]
     pub fn llm_server(&self) -> Option<Result<ServerAddress, AddressError>> {
@@ -378,6 +396,19 @@ mod tests {
         assert!(refused(|config| config.context_tokens = 100).contains("context_tokens (100)"));
         assert!(refused(|config| config.llm_parallel = 0).contains("llm_parallel"));
         Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn keys_are_changed_by_name_and_text_needs_no_quotes() {
+        let changes = ["top_k=7".to_owned(), "embedder=bge-small".to_owned(), "data_dir = a b/c".to_owned()];
+        let changed = Config::default().changed(&changes).unwrap();
+        assert_eq!((changed.top_k, changed.embedder.as_str()), (7, "bge-small"));
+        assert_eq!(changed.data_dir, PathBuf::from("a b/c"));
+        let wrong = |change: &str| format!("{:#}", Config::default().changed(&[change.to_owned()]).unwrap_err());
+        assert!(wrong("top_k").contains("KEY=VALUE"));
+        assert!(wrong("topk=7").contains("unknown field"), "{}", wrong("topk=7"));
+        assert!(wrong("top_k=many").contains("top_k=many"), "{}", wrong("top_k=many"));
+        assert!(wrong("min_score=2").contains("between 0 and 1"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! | [`commands`] | one function a command |
 //! | [`engines`] | from the configuration to engines and actors |
 //! | [`ingest`] | from a folder to the store |
-//! | [`eval`] | how good retrieval is |
+//! | [`eval`] | how good retrieval and answers are |
 //! | [`http`] | REST, WebSocket, metrics, the page |
 //! | [`models`] | fetching and checking model files |
 //! | [`metrics`] | what Prometheus sees |

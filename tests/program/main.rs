@@ -4,5 +4,6 @@
 
 mod bad_input;
 mod convert;
+mod eval;
 mod support;
 mod tutor;

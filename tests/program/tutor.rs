@@ -145,21 +145,6 @@ fn a_search_can_be_limited_to_a_document() {
 }
 
 #[test]
-fn eval_prints_recall_on_questions_with_known_pages() {
-    let Some(workplace) = with_course() else { return };
-    let questions = [
-        json!({"id": "1", "kind": "factual", "question": "where do the children of a heap node stand?", "follow_up_to": null,
-            "sources": [{"file": "heaps.md", "pages": [1]}]}),
-        json!({"id": "2", "kind": "unanswerable", "question": "which spices belong into a curry?", "follow_up_to": null, "sources": []}),
-    ];
-    let lines: Vec<String> = questions.iter().map(Value::to_string).collect();
-    std::fs::write(workplace.path("questions.jsonl"), lines.join("\n")).unwrap();
-    let figures: Value = serde_json::from_str(&workplace.expect(0, &["eval", "questions.jsonl", "--json"])).unwrap();
-    assert_eq!(figures["answerable"]["recall"]["1"].as_f64(), Some(1.0));
-    assert_eq!(figures["refusals"]["unanswerable"], json!([1, 1]));
-}
-
-#[test]
 fn the_effective_configuration_can_be_read_back() {
     let Some(workplace) = Workplace::new() else { return };
     let config = workplace.expect(0, &["config", "--top-k", "7"]);
