@@ -48,6 +48,8 @@ pub fn document(id: &str, seed: u64, vectors: Vec<Embedding>) -> (DocumentRecord
         pages: vectors.len() as u32 + 1,
         failed_pages: vec![(vectors.len() as u32 + 1, "the page is a picture".into())],
         chunks: vectors.len() as u32,
+        copies: Vec::new(),
+        failure: None,
     };
     let chunks = vectors.into_iter().enumerate().map(|(number, vector)| (chunk(id, number), vector)).collect();
     (record, chunks)
