@@ -6,6 +6,7 @@
 //! | [`commands`] | one function a command |
 //! | [`engines`] | from the configuration to engines and actors |
 //! | [`ingest`] | from a folder to the store |
+//! | `archive` | a store in one file, and back |
 //! | [`eval`] | how good retrieval is |
 //! | [`http`] | REST, WebSocket, metrics, the page |
 //! | [`models`] | fetching and checking model files |
@@ -13,6 +14,7 @@
 
 #![warn(clippy::unwrap_used)]
 
+mod archive;
 pub mod bench;
 pub mod cli;
 pub mod commands;

@@ -4,5 +4,7 @@
 
 mod bad_input;
 mod convert;
+mod operations;
 mod support;
+mod sync;
 mod tutor;

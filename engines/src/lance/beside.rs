@@ -120,7 +120,7 @@ pub(super) fn leftovers(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
         let name = name.to_string_lossy();
         // A backup holds the lock of its folder for as long as it lives.
         let is_dead_backup = || name.starts_with(SNAPSHOT) && !WriterLock::is_held(&path);
-        if name == BUILDING || is_dead_backup() {
+        if path.is_dir() && (name == BUILDING || is_dead_backup()) {
             folders.push(path);
         }
     }

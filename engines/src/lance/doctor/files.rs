@@ -11,6 +11,9 @@ use super::super::store::Location;
 use super::super::upkeep;
 use super::{Finding, REBUILD, TIDY};
 
+/// The check for torn versions.
+pub(super) const VERSIONS: &str = "versions";
+
 /// So many small fragments cost nothing; more slow down opening and searching.
 const SMALL_FRAGMENTS: usize = 10;
 /// Versions that are kept may take as much disk as the newest; more is worth a line.
@@ -23,7 +26,7 @@ pub(super) fn torn_versions(location: &Location) -> io::Result<Vec<Finding>> {
 
 fn torn_version(version: u64) -> Finding {
     let message = format!("version {version} was torn by a power cut; it was never acknowledged");
-    Finding::problem("versions", message, TIDY)
+    Finding::problem(VERSIONS, message, TIDY)
 }
 
 /// Files of the version that are not there.

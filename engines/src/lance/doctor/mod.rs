@@ -83,7 +83,9 @@ pub fn examine(data_dir: &Path, expected: Option<&StoreIdentity>) -> Result<Vec<
     match StoreSurvey::open(data_dir) {
         Ok(Some(survey)) => {
             findings.extend(identity(survey.identity(), expected, data_dir));
-            findings.extend(contents(&survey, busy));
+            // Lance lists files by reading all manifests, and a torn one cannot be read.
+            let is_torn = findings.iter().any(|finding| finding.check == files::VERSIONS);
+            findings.extend(contents(&survey, busy, is_torn));
             findings.extend(failures(survey.records()));
         }
         Ok(None) => findings.push(Finding::problem("store", "there is no store yet", "mentor ingest")),
@@ -104,16 +106,19 @@ fn identity(stored: &StoreIdentity, expected: Option<&StoreIdentity>, data_dir: 
 }
 
 /// What is in the files; a file that cannot be read is a finding.
-fn contents(survey: &StoreSurvey, busy: bool) -> Vec<Finding> {
+fn contents(survey: &StoreSurvey, busy: bool, is_torn: bool) -> Vec<Finding> {
     let (runtime, location, dataset) = survey.parts();
     let (folder, dimension) = (location.folder().to_owned(), survey.identity().dimension);
     let examined = runtime.run(async move {
-        let missing = files::missing(&dataset, &folder).await?;
-        if !missing.is_empty() {
-            return Ok(missing);
+        let mut findings = Vec::new();
+        if !is_torn {
+            let missing = files::missing(&dataset, &folder).await?;
+            if !missing.is_empty() {
+                return Ok(missing);
+            }
+            findings.extend(files::fragments_and_disk(&dataset, &folder).await?);
         }
-        let mut findings = files::fragments_and_disk(&dataset, &folder).await?;
-        if !busy {
+        if !is_torn && !busy {
             findings.extend(files::orphans(&dataset).await?);
         }
         findings.extend(rows::examine(&dataset, dimension).await?);
