@@ -143,7 +143,7 @@ fn many_fragments_a_torn_version_and_leftovers_are_mended_by_compacting() {
         corpus.put(&record, &chunks).unwrap();
     }
     drop(corpus);
-    only_problem(folder.path(), "fragments", "21 small fragments", "mentor compact");
+    only_problem(folder.path(), "fragments", "23 small fragments", "mentor compact");
     fs::write(folder.path().join("corpus.lance/_versions/00000000000000000001.manifest"), "").unwrap();
     fs::create_dir(folder.path().join(".building")).unwrap();
     let found = problems(folder.path());

@@ -141,7 +141,9 @@ mod tests {
             max_tokens: 256,
             chunker_version: 1,
         };
-        Contents { files, ..Contents::new(7, 1, 1, identity) }
+        let mut contents = Contents::new(7, 1, 1, identity);
+        contents.files = files;
+        contents
     }
 
     fn member(path: &str, content: &str) -> Member {

@@ -1,6 +1,5 @@
 //! `mentor compact`, `history`, `tag` and `rollback`: the store's files and versions.
 
-use mentor_actors::ports::Corpus as _;
 use mentor_engines::lance::{LanceCorpus, StoreSurvey, StoreVersion};
 use serde_json::json;
 
@@ -15,7 +14,7 @@ use crate::engines;
 pub fn compact(config: &Config, json: bool) -> anyhow::Result<u8> {
     let mut corpus = engines::open_stored_corpus(config)?;
     let before = StoreSurvey::open(&config.data_dir)?.map(|survey| survey.stats()).transpose()?.unwrap_or_default();
-    let after = corpus.finish()?;
+    let after = corpus.merge()?;
     if json {
         let value = json!({
             "fragments_before": before.fragments, "fragments": after.fragments,

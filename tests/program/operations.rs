@@ -106,6 +106,11 @@ fn a_version_that_was_named_is_gone_back_to() {
 #[test]
 fn the_state_before_the_last_ingest_can_be_gone_back_to() {
     let Some(workplace) = with_course() else { return };
+    for number in 1..=10 {
+        workplace
+            .course_file(&format!("week {number}.md"), format!("# Week {number}\n\nWhat was said in that week.\n"));
+    }
+    workplace.expect(0, &["ingest", "--directory", "course"]);
     workplace.course_file("heaps.md", "# Spices\n\nPepper, salt and a good curry.\n");
     workplace.expect(0, &["ingest", "--directory", "course"]);
     let versions = json_of(&workplace, 0, &["history"])["versions"].as_array().unwrap().clone();

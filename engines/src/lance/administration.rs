@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use mentor_actors::domain::EngineError;
+use mentor_actors::domain::{CorpusStats, EngineError};
+use mentor_actors::ports::Corpus as _;
 
 use super::survey::StoreSurvey;
 use super::versions;
@@ -18,6 +19,16 @@ impl LanceCorpus {
         let missing = || EngineError::Failed(format!("there is no store in {}", data_dir.display()));
         let survey = StoreSurvey::open(data_dir)?.ok_or_else(missing)?;
         Self::open(data_dir, survey.identity())
+    }
+
+    /// Merges all small fragments, and ends as an ingest does.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the store cannot be written.
+    pub fn merge(&mut self) -> Result<CorpusStats, EngineError> {
+        self.make_sure()?;
+        self.compact()?;
+        self.finish()
     }
 
     /// Names the newest version, which is kept from then on. A name that another version had moves.

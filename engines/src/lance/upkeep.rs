@@ -14,6 +14,7 @@ use lance::dataset::files::TrackedFilesOptions;
 use lance::dataset::optimize::{
     CompactionOptions, CompactionPlan, IgnoreRemap, RewriteResult, commit_compaction, plan_compaction,
 };
+use lance::table::format::Fragment;
 use mentor_actors::domain::{CorpusStats, DocumentRecord};
 
 use super::error::StoreError;
@@ -23,6 +24,22 @@ use super::error::StoreError;
 pub(super) const ROWS_PER_FRAGMENT: usize = 65_536;
 /// Rows decoded at a time while compacting.
 const COMPACTION_BATCH_ROWS: usize = 1_024;
+
+/// So many small fragments may stay when an ingest ends. A version that is kept shares them with the next, so that going back
+/// costs little disk, and an ingest of one document does not rewrite all others.
+const FEW_SMALL_FRAGMENTS: usize = 8;
+/// One row in so many may be a deleted one.
+const DELETED_ROWS: usize = 5;
+
+/// Whether there are so many small fragments or deleted rows that the end of an ingest should merge them.
+pub(super) fn is_worth_compacting(dataset: &Dataset) -> bool {
+    let fragments = dataset.fragments();
+    let rows = |fragment: &Fragment| fragment.physical_rows.unwrap_or(0);
+    let small = fragments.iter().filter(|fragment| rows(fragment) < ROWS_PER_FRAGMENT).count();
+    let all: usize = fragments.iter().map(rows).sum();
+    let live: usize = fragments.iter().map(|fragment| fragment.num_rows().unwrap_or(0)).sum();
+    small > FEW_SMALL_FRAGMENTS || (all - live.min(all)) * DELETED_ROWS > all
+}
 
 /// Rewritten fragments that no version refers to yet.
 pub(super) struct Compaction {

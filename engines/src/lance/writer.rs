@@ -280,7 +280,9 @@ impl Corpus for LanceCorpus {
 
     fn finish(&mut self) -> Result<CorpusStats, EngineError> {
         self.make_sure()?;
-        self.compact()?;
+        if upkeep::is_worth_compacting(&self.dataset) {
+            self.compact()?;
+        }
         // The version that stays must be on the disk before those that could replace it are gone.
         self.flush()?;
         self.tidy()?;
