@@ -36,7 +36,7 @@ Every configuration key is a flag, a MENTOR_* variable and a key of mentor.toml:
 pub enum Command {
     /// Serve the web page, WebSocket, REST and metrics.
     Serve(ServeArgs),
-    /// Bring a folder of course materials into the store.
+    /// Make the store what a folder of course materials is.
     Ingest(IngestArgs),
     /// Ask one question in the terminal.
     Ask(AskArgs),
@@ -47,6 +47,30 @@ pub enum Command {
     /// What the store holds.
     #[command(after_help = "Example:\n  mentor stats --json")]
     Stats(JsonArgs),
+    /// Examine the store without changing it, and say what mends each finding.
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(JsonArgs),
+    /// Write the store into one archive, also while an ingest or a server uses it.
+    #[command(after_help = "Example:\n  mentor backup course-2026-05-04.zip")]
+    Backup(BackupArgs),
+    /// Put the store of an archive in the place of the one there is, checked first and all at once.
+    #[command(after_help = "Example:\n  mentor restore course-2026-05-04.zip")]
+    Restore(BackupArgs),
+    /// Merge small files, and remove what no kept version needs.
+    #[command(after_help = "Example:\n  mentor compact")]
+    Compact(JsonArgs),
+    /// The versions of the store that can be gone back to, the newest first.
+    #[command(after_help = "Example:\n  mentor history --limit 10")]
+    History(HistoryArgs),
+    /// Name the store as it is now, and keep that version until the name is removed.
+    #[command(after_help = "Examples:\n  mentor tag spring-term\n  mentor tag --remove spring-term")]
+    Tag(TagArgs),
+    /// Make the store what it was at a version or a tag. The next ingest makes it what the folder is again.
+    #[command(after_help = "Examples:\n  mentor rollback spring-term\n  mentor rollback 42")]
+    Rollback(RollbackArgs),
+    /// Embed the stored text again, with the configured embedder, and change over all at once.
+    #[command(after_help = "Example:\n  mentor re-embed --embedder bge-small")]
+    ReEmbed(JsonArgs),
     /// Measure how fast it is here.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -69,11 +93,15 @@ pub struct ServeArgs {
 /// Arguments of `ingest`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 everything was ingested, 3 some documents or pages had no text (listed), 2 an error.
+    after_help = "What has changed is read and embedded, what was renamed is renamed, what is gone is removed. Files with the same
+content are stored once. A folder that is missing, unreadable or empty is refused: the store stays as it is.
+
+Exit codes: 0 everything was ingested, 3 some documents or pages had no text (listed), 2 an error.
 
 Examples:
   mentor ingest --directory course_materials
-  mentor ingest --directory ~/books --dry-run"
+  mentor ingest --directory ~/books --dry-run
+  mentor ingest --directory ~/books --watch"
 )]
 pub struct IngestArgs {
     /// Folder to ingest; the configured `materials_dir` when not given.
@@ -83,9 +111,15 @@ pub struct IngestArgs {
     #[arg(long)]
     pub overwrite: bool,
     /// Only say what would be done.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     pub dry_run: bool,
-    /// Print the report as JSON.
+    /// Also read documents again that failed before, as a whole or in some pages, though they have not changed.
+    #[arg(long)]
+    pub retry: bool,
+    /// Go on following the folder until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+    /// Print the report as JSON; with --watch a line for each ingest.
     #[arg(long)]
     pub json: bool,
 }
@@ -155,6 +189,51 @@ Examples:
   mentor eval questions.jsonl --compare min_score=0.5 --html report.html
   mentor eval questions.jsonl --compare data_dir=vector_data.new --compare embedder=bge-small
   mentor eval questions.jsonl --answers --limit 20 --json";
+
+const DOCTOR_HELP: &str = "Reads every row. Notes do not count as findings.
+
+Exit codes: 0 nothing is wrong, 3 something is (listed, each with the command that mends it), 2 an error.
+
+Example:
+  mentor doctor --json";
+
+/// Arguments of `backup` and `restore`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// The archive, a zip file.
+    pub file: PathBuf,
+    /// Print what was done as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// Most versions to list.
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `tag`.
+#[derive(Debug, Args)]
+pub struct TagArgs {
+    /// Letters, digits, '-', '_' and dots; a name that another version has moves.
+    pub name: String,
+    /// Remove the name instead.
+    #[arg(long)]
+    pub remove: bool,
+}
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// A number or a tag of `mentor history`.
+    pub version: String,
+}
 
 /// Commands whose output is data.
 #[derive(Debug, Args)]

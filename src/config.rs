@@ -217,6 +217,9 @@ configuration! {
     extract_memory_mb / "MENTOR_EXTRACT_MEMORY_MB": u64 = 2_048;
     /// Largest file to ingest, in MiB.
     max_file_mb / "MENTOR_MAX_FILE_MB": u64 = 512;
+    /// Ends of former ingests that can be gone back to with `mentor rollback`. Fewer are kept where the store would take more
+    /// than twice its disk.
+    keep_versions / "MENTOR_KEEP_VERSIONS": usize = 1;
 }
 
 /// What the model is told. Short: a small model follows few instructions, and every token of it is read for every question.
@@ -232,6 +235,9 @@ const OTHER_ENVIRONMENT: &[&str] = &[
     "MENTOR_NO_INSTALL",
     "MENTOR_URL",
 ];
+
+/// Each ingest lists the kept versions; more than this are better named with `mentor tag`.
+const MAX_KEPT_VERSIONS: usize = 100;
 
 impl Config {
     /// The effective values, from the file (if there is one) and the layer that the command line and environment gave.
@@ -296,6 +302,9 @@ impl Config {
         }
         if self.chunk_tokens < 16 || self.chunk_overlap_tokens * 2 > self.chunk_tokens {
             bail!("chunk_tokens must be at least 16, and chunk_overlap_tokens at most half of it");
+        }
+        if self.keep_versions > MAX_KEPT_VERSIONS {
+            bail!("keep_versions = {}: must be at most {MAX_KEPT_VERSIONS}", self.keep_versions);
         }
         let fractions = [("min_score", self.min_score), ("top_p", self.top_p), ("min_p", self.min_p)];
         if let Some((key, value)) = fractions.iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use mentor_actors::domain::{DocumentId, ErrorCode, TurnError};
+use mentor_actors::domain::{DocumentId, DocumentRecord, ErrorCode, TurnError};
 use mentor_actors::ports::Retriever;
 use mentor_actors::turn::DocumentFilter;
 
@@ -34,8 +34,7 @@ impl DocumentFilter for StoredDocuments {
                 tracing::error!(%error, "the store cannot be read");
                 TurnError::new(ErrorCode::Unavailable, "the course materials could not be searched, try again")
             })?;
-            let matching: Vec<DocumentId> =
-                documents.into_iter().map(|record| record.id).filter(|id| matches(&globs, id)).collect();
+            let matching = matching(&globs, documents);
             if matching.is_empty() {
                 return Err(invalid(format!("no document matches {}", patterns.join(", "))));
             }
@@ -43,6 +42,14 @@ impl DocumentFilter for StoredDocuments {
         }
         .boxed()
     }
+}
+
+/// The documents that a pattern meets, by their own name or by that of a file with the same content, which they stand for.
+fn matching(globs: &GlobSet, documents: Vec<DocumentRecord>) -> Vec<DocumentId> {
+    let meets = |record: &DocumentRecord| {
+        record.was_read() && std::iter::once(&record.id).chain(&record.copies).any(|id| matches(globs, id))
+    };
+    documents.into_iter().filter(meets).map(|record| record.id).collect()
 }
 
 /// A pattern meets a document's whole path, or its file name alone.
@@ -70,6 +77,7 @@ fn invalid(message: String) -> TurnError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mentor_actors::domain::{DocumentHash, DocumentKind};
 
     #[test]
     fn a_name_or_a_glob_meets_the_file_name_and_the_path() {
@@ -79,5 +87,20 @@ mod tests {
         }
         assert!(!matches(&compile(&["*.md".into()]).unwrap(), &id));
         assert!(compile(&["[".into()]).unwrap_err().message.contains("documents"));
+    }
+
+    #[test]
+    fn the_name_of_a_copy_means_the_document_that_stands_for_it_and_one_that_failed_is_never_meant() {
+        let record = |name: &str, copies: Vec<DocumentId>| {
+            let hash = DocumentHash([1; 32]);
+            let failed = DocumentRecord::failed(DocumentId(name.into()), hash, DocumentKind::Pdf, "broken".into());
+            DocumentRecord { copies, ..failed }
+        };
+        let stands = DocumentRecord { failure: None, ..record("a.pdf", vec![DocumentId("week 2/again.pdf".into())]) };
+        let documents = vec![stands, record("broken.pdf", Vec::new())];
+        let met = |pattern: &str| matching(&compile(&[pattern.into()]).unwrap(), documents.clone());
+        assert_eq!(met("again.pdf"), [DocumentId("a.pdf".into())]);
+        assert_eq!(met("*.pdf"), [DocumentId("a.pdf".into())]);
+        assert!(met("broken.pdf").is_empty());
     }
 }

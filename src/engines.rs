@@ -15,7 +15,7 @@ use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorke
 use mentor_actors::generation::{BoxedEngine, GenerationWorker, GeneratorActor, StartingGenerationWorker};
 use mentor_actors::ports::{Extractor, Factory, Retriever, Sampling};
 use mentor_actors::retrieval::RetrieverActor;
-use mentor_actors::telemetry::Telemetry;
+use mentor_actors::telemetry::{Silent, Telemetry};
 use mentor_actors::turn::{TurnServices, TurnSettings};
 use mentor_actors::workers::{RestartBudget, WorkerHealth, WorkerPool};
 use mentor_engines::chunk::{CHUNKER_VERSION, ChunkOptions, SentenceChunker};
@@ -91,7 +91,9 @@ fn start_embedding(
     Ok((starting, info, workers))
 }
 
-fn identity(info: &EmbedderInfo) -> StoreIdentity {
+/// What a store made with this embedder knows of it.
+#[must_use]
+pub fn identity(info: &EmbedderInfo) -> StoreIdentity {
     StoreIdentity {
         embedder: info.model_id.clone(),
         dimension: info.dimension,
@@ -130,6 +132,31 @@ fn finish_embedding(
     Ok(Embedding { workers, count, info, pool })
 }
 
+/// An embedder at work on bulk text, with the counter of its tokens.
+///
+/// # Errors
+/// A model file that is missing or damaged, with the command that mends it.
+pub fn for_embedding(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<(Embedding, OnnxTokenCounter)> {
+    let files = embedder_files(config)?;
+    let counter = OnnxTokenCounter::load(&files.folder)?;
+    // A worker a core with one thread each embeds 1.3 times as fast as one worker with a thread a core (measured on two).
+    let (starting, info, count) = start_embedding(config, &files, cores(), INGEST_QUEUE, telemetry)?;
+    Ok((finish_embedding(starting, &info, count)?, counter))
+}
+
+/// What a store made with the configured embedder would know of it.
+///
+/// # Errors
+/// A model file that is missing or damaged, with the command that mends it.
+pub fn embedder_identity(config: &Config) -> anyhow::Result<StoreIdentity> {
+    let telemetry: Arc<dyn Telemetry> = Arc::new(Silent);
+    let (starting, info, count) = start_embedding(config, &embedder_files(config)?, 1, 1, &telemetry)?;
+    let embedding = finish_embedding(starting, &info, count)?;
+    let identity = identity(&embedding.info);
+    embedding.stop();
+    Ok(identity)
+}
+
 /// Everything that an ingest needs.
 pub struct IngestEngines {
     /// Embeds chunks.
@@ -145,11 +172,7 @@ pub struct IngestEngines {
 /// # Errors
 /// A model file that is missing or damaged, with the command that mends it.
 pub fn for_ingest(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<IngestEngines> {
-    let files = embedder_files(config)?;
-    let counter = OnnxTokenCounter::load(&files.folder)?;
-    // A worker a core with one thread each embeds 1.3 times as fast as one worker with a thread a core (measured on two).
-    let (starting, info, count) = start_embedding(config, &files, cores(), INGEST_QUEUE, telemetry)?;
-    let embedding = finish_embedding(starting, &info, count)?;
+    let (embedding, counter) = for_embedding(config, telemetry)?;
     let options = ChunkOptions {
         target_tokens: config.chunk_tokens,
         limit_tokens: embedding.info.max_tokens,
@@ -179,11 +202,20 @@ fn extractor(config: &Config) -> anyhow::Result<FileExtractor> {
 /// When another process writes to it, or it was made with another embedder.
 pub fn open_corpus(config: &Config, info: &EmbedderInfo, overwrite: bool) -> Result<LanceCorpus, EngineError> {
     let identity = identity(info);
-    if overwrite {
+    let opened = if overwrite {
         LanceCorpus::recreate(&config.data_dir, &identity)
     } else {
         LanceCorpus::open(&config.data_dir, &identity)
-    }
+    };
+    Ok(opened?.keeping(config.keep_versions))
+}
+
+/// Opens the store for upkeep, whatever its embedder.
+///
+/// # Errors
+/// When another process writes to it, or there is none.
+pub fn open_stored_corpus(config: &Config) -> Result<LanceCorpus, EngineError> {
+    Ok(LanceCorpus::open_stored(&config.data_dir)?.keeping(config.keep_versions))
 }
 
 fn open_store(data_dir: &Path, info: &EmbedderInfo) -> Result<Arc<dyn Retriever>, EngineError> {

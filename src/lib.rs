@@ -7,12 +7,14 @@
 //! | [`engines`] | from the configuration to engines and actors |
 //! | [`ingest`] | from a folder to the store |
 //! | [`eval`] | how good retrieval and answers are |
+//! | `archive` | a store in one file, and back |
 //! | [`http`] | REST, WebSocket, metrics, the page |
 //! | [`models`] | fetching and checking model files |
 //! | [`metrics`] | what Prometheus sees |
 
 #![warn(clippy::unwrap_used)]
 
+mod archive;
 pub mod bench;
 pub mod cli;
 pub mod commands;

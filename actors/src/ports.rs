@@ -72,6 +72,18 @@ pub trait Corpus: Send {
     /// # Errors
     /// [`EngineError::Failed`] when the store cannot be written.
     fn put(&mut self, record: &DocumentRecord, chunks: &[EmbeddedChunk]) -> Result<(), EngineError>;
+    /// Replaces the record of a stored document; its chunks stay as they are.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when there is no such document, the record counts other chunks, or the store cannot be
+    /// written.
+    fn update(&mut self, record: &DocumentRecord) -> Result<(), EngineError>;
+    /// Makes the document `from` the record's, without touching text or vectors; a former document of the record's id is
+    /// replaced.
+    ///
+    /// # Errors
+    /// As for `update`.
+    fn rename(&mut self, from: &DocumentId, record: &DocumentRecord) -> Result<(), EngineError>;
     /// Removes a document; no error when it is not there.
     ///
     /// # Errors

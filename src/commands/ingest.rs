@@ -1,77 +1,152 @@
-//! `mentor ingest`: brings a folder into the store.
+//! `mentor ingest`: makes the store what a folder is, once or for as long as the folder is watched.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::bail;
+use mentor_actors::cancel::CancelToken;
 use mentor_actors::ports::Corpus as _;
 use mentor_actors::telemetry::Telemetry;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{block_on, silent};
 use crate::cli::IngestArgs;
 use crate::config::Config;
-use crate::engines;
-use crate::ingest::{EmbedClock, Found, IngestParts, Plan, Progress, discover, plan, run};
+use crate::engines::{self, IngestEngines};
+use crate::ingest::{EmbedClock, Hashes, IngestParts, Plan, Progress, Watch, discover, plan, run};
+
+/// How often a watched folder is looked at; a change is ingested once it is seen twice.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// What a shell reports of a program that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
 
 /// # Errors
 /// A folder that is missing or empty, a store that is locked or was made with another embedder, a model that is missing.
 pub fn ingest(config: &Config, arguments: &IngestArgs) -> anyhow::Result<u8> {
     let directory = arguments.directory.as_ref().unwrap_or(&config.materials_dir);
-    let found = discover(directory)?;
+    let mut ingest = Ingest { config, arguments, directory, engines: None, clock: Arc::default() };
     if arguments.dry_run {
-        return dry_run(config, arguments, found);
+        return ingest.dry_run();
     }
-    let clock = Arc::new(EmbedClock::default());
-    let telemetry: Arc<dyn Telemetry> = clock.clone();
-    let engines = engines::for_ingest(config, &telemetry)?;
-    let mut corpus = engines::open_corpus(config, &engines.embedding.info, arguments.overwrite)?;
-    let plan = plan(found, corpus.documents()?);
-    eprintln!("{}: {}", directory.display(), plan.summary());
-    let todo = || plan.new.iter().chain(&plan.changed);
-    let progress = Progress::new(todo().count(), todo().map(|found| found.bytes).sum(), arguments.json);
-    let parts = IngestParts {
-        extractor: engines.extractor,
-        chunker: engines.chunker,
-        embedding: engines.embedding.workers.clone(),
-        workers: engines.embedding.count,
-        clock,
-    };
-    let report = run(&plan, &parts, &mut corpus, &progress);
-    engines.embedding.stop();
-    let report = report?;
-    if arguments.json {
-        println!("{}", serde_json::to_string(&report)?)
-    } else {
-        println!("{report}")
+    let result =
+        if arguments.watch { ingest.watch() } else { ingest.once(arguments.overwrite, &CancelToken::default()) };
+    if let Some(engines) = ingest.engines {
+        engines.embedding.stop();
     }
-    Ok(report.exit_code())
+    result
 }
 
-/// Compares folder and store without a lock and without writing.
-fn dry_run(config: &Config, arguments: &IngestArgs, found: Vec<Found>) -> anyhow::Result<u8> {
-    let stored = if arguments.overwrite {
-        Vec::new()
-    } else {
-        let retrieval = engines::for_retrieval(config, &silent())?;
-        let stored = block_on(retrieval.store.documents())??;
-        retrieval.embedding.stop();
-        stored
-    };
-    show(&plan(found, stored), arguments.json);
-    Ok(0)
+struct Ingest<'a> {
+    config: &'a Config,
+    arguments: &'a IngestArgs,
+    directory: &'a Path,
+    /// Loaded for the first ingest, kept for the next.
+    engines: Option<IngestEngines>,
+    clock: Arc<EmbedClock>,
 }
 
-fn show(plan: &Plan, json: bool) {
-    let ids = |found: &[Found]| found.iter().map(|found| found.id.0.clone()).collect::<Vec<_>>();
-    let (new, changed) = (ids(&plan.new), ids(&plan.changed));
-    let gone: Vec<&str> = plan.gone.iter().map(|id| id.0.as_str()).collect();
-    if json {
-        println!(
-            "{}",
-            serde_json::json!({"new": new, "changed": changed, "unchanged": plan.unchanged.len(), "gone": gone})
-        );
-        return;
+impl Ingest<'_> {
+    fn once(&mut self, overwrite: bool, stop: &CancelToken) -> anyhow::Result<u8> {
+        let mut hashes = Hashes::read(&self.config.data_dir);
+        // Before the models: a wrong folder should cost no waiting.
+        let folder = discover(self.directory, &mut hashes)?;
+        if self.engines.is_none() {
+            let telemetry: Arc<dyn Telemetry> = self.clock.clone();
+            self.engines = Some(engines::for_ingest(self.config, &telemetry)?);
+        }
+        let Some(engines) = &self.engines else { bail!("the embedder was not loaded") };
+        let mut corpus = engines::open_corpus(self.config, &engines.embedding.info, overwrite)?;
+        hashes.save();
+        let plan = plan(folder, corpus.documents()?, self.arguments.retry);
+        eprintln!("{}: {}", self.directory.display(), plan.summary());
+        let to_ingest = plan.to_ingest();
+        let bytes = to_ingest.iter().map(|planned| planned.found.stamp.bytes).sum();
+        let progress = Progress::new(to_ingest.len(), bytes, self.arguments.json);
+        let parts = IngestParts {
+            extractor: engines.extractor.clone(),
+            chunker: engines.chunker.clone(),
+            embedding: engines.embedding.workers.clone(),
+            workers: engines.embedding.count,
+            clock: self.clock.clone(),
+        };
+        let report = run(&plan, &parts, &mut corpus, &progress, stop)?;
+        if self.arguments.json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            println!("{report}");
+        }
+        Ok(report.exit_code())
     }
-    println!("{}", plan.summary());
-    new.iter().for_each(|id| println!("  new      {id}"));
-    changed.iter().for_each(|id| println!("  changed  {id}"));
-    gone.iter().for_each(|id| println!("  gone     {id}"));
+
+    /// Ingests whenever the folder has changed. An error is printed, and tried again with the next change.
+    fn watch(&mut self) -> anyhow::Result<u8> {
+        let stop = CancelToken::default();
+        stop_on_signal(stop.clone())?;
+        let mut watch = Watch::default();
+        let mut overwrite = self.arguments.overwrite;
+        while !stop.is_cancelled() {
+            match watch.look(self.directory) {
+                Ok(false) => {}
+                Ok(true) => match self.once(overwrite, &stop) {
+                    Ok(_) => overwrite = false,
+                    Err(error) => {
+                        eprintln!("mentor: {error:#}; trying again");
+                        watch.try_again();
+                    }
+                },
+                Err(reason) => eprintln!("mentor: {reason}; waiting for it"),
+            }
+            // Ends early when it is time to stop.
+            drop(block_on(async { tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await })?);
+        }
+        Ok(0)
+    }
+
+    /// Compares folder and store without a lock and without writing.
+    fn dry_run(&self) -> anyhow::Result<u8> {
+        let folder = discover(self.directory, &mut Hashes::read(&self.config.data_dir))?;
+        let stored = if self.arguments.overwrite {
+            Vec::new()
+        } else {
+            let retrieval = engines::for_retrieval(self.config, &silent())?;
+            let stored = block_on(retrieval.store.documents())??;
+            retrieval.embedding.stop();
+            stored
+        };
+        let plan: Plan = plan(folder, stored, self.arguments.retry);
+        if self.arguments.json {
+            println!("{}", plan.to_json());
+        } else {
+            println!("{plan}");
+        }
+        Ok(0)
+    }
+}
+
+/// The first signal lets the running ingest end with the documents at hand, a second one ends the program at once, which
+/// costs no document that was stored.
+fn stop_on_signal(stop: CancelToken) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let wait = async move {
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stop.is_cancelled() {
+                std::process::exit(INTERRUPTED);
+            }
+            stop.cancel();
+        }
+    };
+    let waiting = move || {
+        let result: std::io::Result<()> = runtime.block_on(wait);
+        if let Err(error) = result {
+            tracing::warn!(%error, "signals cannot be waited for");
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(waiting)?;
+    Ok(())
 }

@@ -1,12 +1,17 @@
 //! One function a command. Each gives the exit code, or an error that is printed in one line with exit code 2.
 
 mod ask;
+mod backup;
 mod bench;
+mod doctor;
 mod eval;
 mod ingest;
+mod re_embed;
 mod search;
 mod serve;
+mod stats;
 mod supervise;
+mod versions;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,15 +19,19 @@ use std::sync::Arc;
 use mentor_actors::telemetry::{Silent, Telemetry};
 
 pub use ask::ask;
+pub use backup::{backup, restore};
 pub use bench::bench_generate;
+pub use doctor::doctor;
 pub use eval::eval;
 pub use ingest::ingest;
+pub use re_embed::re_embed;
 pub use search::search;
 pub use serve::serve;
+pub use stats::stats;
 pub use supervise::supervise;
+pub use versions::{compact, history, rollback, tag};
 
 use crate::config::Config;
-use crate::engines;
 use crate::models::command::{self, ModelsArgs};
 
 fn silent() -> Arc<dyn Telemetry> {
@@ -50,32 +59,6 @@ pub fn config(config: &Config) -> anyhow::Result<u8> {
 pub fn models(config: &Config, arguments: ModelsArgs) -> anyhow::Result<u8> {
     let code = command::run(&arguments, config)?;
     Ok(u8::try_from(code).unwrap_or(1))
-}
-
-/// `mentor stats`.
-///
-/// # Errors
-/// When the models or the store cannot be opened.
-pub fn stats(config: &Config, json: bool) -> anyhow::Result<u8> {
-    let retrieval = engines::for_retrieval(config, &silent())?;
-    let stats = block_on(retrieval.store.stats())??;
-    if json {
-        let value = serde_json::json!({
-            "documents": stats.documents, "pages": stats.pages, "chunks": stats.chunks, "bytes": stats.bytes,
-            "dataset_version": stats.dataset_version, "fragments": stats.fragments, "index_state": stats.index_state,
-            "embedder": retrieval.embedding.info.model_id,
-        });
-        println!("{value}");
-    } else {
-        println!("{:<10}{:>12}", "documents", stats.documents);
-        println!("{:<10}{:>12}", "pages", stats.pages);
-        println!("{:<10}{:>12}", "chunks", stats.chunks);
-        println!("{:<10}{:>12}", "bytes", stats.bytes);
-        println!("{:<10}{:>12}", "version", stats.dataset_version);
-        println!("{:<10}{:>12}", "index", stats.index_state);
-    }
-    retrieval.embedding.stop();
-    Ok(0)
 }
 
 /// The extractor's own process: reads one PDF, writes its pages.

@@ -1,11 +1,11 @@
 //! Finding the documents of a folder, each with the hash of its content.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use mentor_actors::domain::{DocumentHash, DocumentId, DocumentKind};
-use sha2::{Digest as _, Sha256};
+
+use super::{Hashes, Stamp};
 
 /// A document in the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,29 +18,60 @@ pub struct Found {
     pub kind: DocumentKind,
     /// What it is.
     pub hash: DocumentHash,
-    /// Its size.
-    pub bytes: u64,
+    /// What it looked like when it was hashed.
+    pub stamp: Stamp,
 }
 
-/// All documents below `directory`, the smallest first, so that the embedder gets work early. Hidden files and folders, and
-/// files that are no course materials, are passed over.
+/// What a folder holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Folder {
+    /// Its documents, the smallest first, so that the embedder gets work early.
+    pub found: Vec<Found>,
+    /// Documents that cannot be read, with the reason.
+    pub unreadable: Vec<(DocumentId, String)>,
+}
+
+/// All documents below `directory`. Hidden files and folders, and files that are no course materials, are passed over.
 ///
 /// # Errors
-/// When the folder or a file in it cannot be read, or when the folder holds no course materials.
-pub fn discover(directory: &Path) -> anyhow::Result<Vec<Found>> {
+/// When the folder or a folder in it cannot be read, or when it holds no course materials: what the store holds is not to be
+/// removed because a volume is not mounted.
+pub fn discover(directory: &Path, hashes: &mut Hashes) -> anyhow::Result<Folder> {
+    let mut folder = Folder::default();
+    for Listed { id, path, kind } in list(directory)? {
+        match hashes.of(&path) {
+            Ok((hash, stamp)) => folder.found.push(Found { id, path, kind, hash, stamp }),
+            // Removed since it was listed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => folder.unreadable.push((id, format!("it cannot be read: {error}"))),
+        }
+    }
+    folder.found.sort_by(|a, b| (a.stamp.bytes, &a.id).cmp(&(b.stamp.bytes, &b.id)));
+    Ok(folder)
+}
+
+/// A file that is to become a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) id: DocumentId,
+    pub(super) path: PathBuf,
+    pub(super) kind: DocumentKind,
+}
+
+/// The files of [`discover`], unread.
+pub(super) fn list(directory: &Path) -> anyhow::Result<Vec<Listed>> {
     if !directory.is_dir() {
         bail!("{}: there is no such folder", directory.display());
     }
-    let mut found = Vec::new();
-    walk(directory, directory, &mut found)?;
-    if found.is_empty() {
+    let mut listed = Vec::new();
+    walk(directory, directory, &mut listed)?;
+    if listed.is_empty() {
         bail!("{}: no course materials here (PDF, Markdown, HTML or plain text)", directory.display());
     }
-    found.sort_by(|a, b| (a.bytes, &a.id).cmp(&(b.bytes, &b.id)));
-    Ok(found)
+    Ok(listed)
 }
 
-fn walk(root: &Path, folder: &Path, found: &mut Vec<Found>) -> anyhow::Result<()> {
+fn walk(root: &Path, folder: &Path, listed: &mut Vec<Listed>) -> anyhow::Result<()> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
     for entry in entries {
         let entry = entry?;
@@ -50,11 +81,11 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<Found>) -> anyhow::Result<()
         }
         // Links to folders are not followed: they could lead in circles.
         if entry.file_type()?.is_dir() {
-            walk(root, &path, found)?;
+            walk(root, &path, listed)?;
         } else if path.is_file()
             && let Some(kind) = kind(&path)
         {
-            found.push(look_at(root, path, kind)?);
+            listed.push(Listed { id: id(root, &path), path, kind });
         }
     }
     Ok(())
@@ -64,30 +95,19 @@ fn kind(path: &Path) -> Option<DocumentKind> {
     DocumentKind::from_extension(path.extension()?.to_str()?)
 }
 
-fn look_at(root: &Path, path: PathBuf, kind: DocumentKind) -> anyhow::Result<Found> {
-    let relative = path.strip_prefix(root).unwrap_or(&path);
+fn id(root: &Path, path: &Path) -> DocumentId {
+    let relative = path.strip_prefix(root).unwrap_or(path);
     let parts: Vec<_> = relative.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    let id = DocumentId(parts.join("/"));
-    let (hash, bytes) = hash(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Found { id, path, kind, hash, bytes })
-}
-
-fn hash(path: &Path) -> std::io::Result<(DocumentHash, u64)> {
-    let mut file = std::fs::File::open(path)?;
-    let (mut digest, mut buffer, mut bytes) = (Sha256::new(), vec![0; 1 << 16], 0);
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok((DocumentHash(digest.finalize().into()), bytes));
-        }
-        digest.update(&buffer[..read]);
-        bytes += read as u64;
-    }
+    DocumentId(parts.join("/"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn look_at(directory: &Path) -> anyhow::Result<Folder> {
+        discover(directory, &mut Hashes::default())
+    }
 
     #[test]
     fn documents_are_found_in_subfolders_the_smallest_first() {
@@ -97,7 +117,7 @@ mod tests {
         std::fs::write(folder.path().join("a.TXT"), "short").unwrap();
         std::fs::write(folder.path().join(".hidden.md"), "x").unwrap();
         std::fs::write(folder.path().join("build.sh"), "x").unwrap();
-        let found = discover(folder.path()).unwrap();
+        let found = look_at(folder.path()).unwrap().found;
         let ids: Vec<&str> = found.iter().map(|found| found.id.0.as_str()).collect();
         assert_eq!(ids, ["a.TXT", "week 1/notes.md"]);
         assert!(found[0].hash.to_string().starts_with("f9b0078b5df596d2"));
@@ -106,7 +126,7 @@ mod tests {
     #[test]
     fn an_empty_and_a_missing_folder_are_errors_of_their_own() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(discover(folder.path()).unwrap_err().to_string().contains("no course materials"));
-        assert!(discover(&folder.path().join("nowhere")).unwrap_err().to_string().contains("no such folder"));
+        assert!(look_at(folder.path()).unwrap_err().to_string().contains("no course materials"));
+        assert!(look_at(&folder.path().join("nowhere")).unwrap_err().to_string().contains("no such folder"));
     }
 }

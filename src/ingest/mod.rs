@@ -1,16 +1,25 @@
 //! Bringing a folder of course materials into the store: discover → extract → chunk → embed → commit.
 //!
 //! The stages overlap and are joined by bounded queues; the embedder is meant to be the slowest and never to wait. What is
-//! unchanged since the last run (by content hash) is not touched, what is gone from the folder is removed.
+//! unchanged since the last run (by content hash) is not touched, what has another name is renamed, what is gone from the
+//! folder is removed.
 
+mod again;
 mod discover;
+mod hashes;
 mod pipeline;
 mod plan;
 mod progress;
 mod report;
+mod stamp;
+mod watch;
 
-pub use discover::{Found, discover};
+pub use again::{EmbedAgain, embed_again};
+pub use discover::{Folder, Found, discover};
+pub use hashes::Hashes;
 pub use pipeline::{EmbedClock, IngestParts, run};
-pub use plan::{Plan, plan};
+pub use plan::{Plan, Planned, Renamed, plan};
 pub use progress::Progress;
-pub use report::{Failure, Report, StageSeconds};
+pub use report::{Copied, Failure, Report, StageSeconds};
+pub use stamp::Stamp;
+pub use watch::Watch;

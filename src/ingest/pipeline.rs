@@ -6,23 +6,27 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use mentor_actors::domain::{Chunk, DocumentContent, DocumentRecord, EmbeddedChunk, Embedding, EngineError};
+use mentor_actors::cancel::CancelToken;
+use mentor_actors::domain::{
+    Chunk, DocumentContent, DocumentFailure, DocumentRecord, EmbeddedChunk, Embedding, EngineError,
+};
 use mentor_actors::embedding::EmbeddingWorkers;
 use mentor_actors::ports::{Chunker, Corpus, Extractor};
 use mentor_actors::telemetry::{Measurement, Telemetry};
 use tokio::sync::oneshot;
 
-use super::{Failure, Found, Plan, Progress, Report, StageSeconds};
+use super::{Failure, Plan, Planned, Progress, Report, StageSeconds, Stamp};
 
 /// Documents that may wait between two stages. Each holds the text of one book, so the bound keeps memory small; two are
 /// enough for the embedder never to wait for a book of ordinary size.
-const DOCUMENTS_BETWEEN_STAGES: usize = 2;
+pub(super) const DOCUMENTS_BETWEEN_STAGES: usize = 2;
 
 /// Chunks handed to an embedding worker at once. Sorted by length, so that little is padded; the embedder makes its own
 /// batches of them.
 const CHUNKS_A_JOB: usize = 32;
 
 /// What an ingest works with.
+#[derive(Clone)]
 pub struct IngestParts {
     /// Reads files.
     pub extractor: Arc<dyn Extractor>,
@@ -57,59 +61,90 @@ impl Telemetry for EmbedClock {
 }
 
 /// A document between two stages.
-struct Extracted {
-    found: Found,
+struct Extracted<'a> {
+    planned: &'a Planned,
     content: DocumentContent,
 }
 
+/// A document that failed as a whole.
+struct Failed<'a> {
+    planned: &'a Planned,
+    reason: String,
+    /// Whether it is of no use to try again as long as the file stays as it is.
+    is_lasting: bool,
+}
+
 /// A document whose vectors are being made.
-struct InEmbedding {
-    record: DocumentRecord,
-    chunks: Vec<Chunk>,
-    batches: Vec<PendingBatch>,
+pub(super) struct InEmbedding {
+    pub(super) record: DocumentRecord,
+    pub(super) chunks: Vec<Chunk>,
+    pub(super) batches: Vec<PendingBatch>,
 }
 
 /// Which chunks were handed over together, and where their vectors will come from.
-struct PendingBatch {
+pub(super) struct PendingBatch {
     members: Vec<usize>,
     vectors: oneshot::Receiver<Result<Vec<Embedding>, EngineError>>,
 }
 
-/// Carries the plan out.
+/// Carries the plan out: renames, then what is to be ingested, then what is gone. Once `stop` is cancelled, documents that
+/// are read already are still stored, and the others are left to the next run.
 ///
 /// # Errors
 /// When the store cannot be written or the embedder is lost; a document that fails by itself is in the report.
-pub fn run(plan: &Plan, parts: &IngestParts, corpus: &mut dyn Corpus, progress: &Progress) -> anyhow::Result<Report> {
+pub fn run(
+    plan: &Plan,
+    parts: &IngestParts,
+    corpus: &mut dyn Corpus,
+    progress: &Progress,
+    stop: &CancelToken,
+) -> anyhow::Result<Report> {
     let start = Instant::now();
-    let mut report = Report { unchanged: plan.unchanged.len(), ..Report::default() };
-    report.failures.extend(plan.unchanged.iter().flat_map(page_failures));
-    for id in &plan.gone {
-        corpus.remove(id).with_context(|| format!("cannot remove {id}"))?;
-        report.removed += 1;
+    let mut report = Report::of(plan);
+    let busy_before = parts.clock.busy();
+    for renamed in &plan.renamed {
+        let context = || format!("cannot rename {} to {}", renamed.from, renamed.record.id);
+        corpus.rename(&renamed.from, &renamed.record).with_context(context)?;
     }
+    for record in &plan.noted {
+        corpus.update(record).with_context(|| format!("cannot note {}", record.id))?;
+    }
+    let mut failed = Vec::new();
     let (mut extract_time, mut chunk_time) = (Duration::ZERO, Duration::ZERO);
     let mut write_time = Duration::ZERO;
     let outcome = std::thread::scope(|scope| {
         let (extracted, to_chunk) = sync_channel(DOCUMENTS_BETWEEN_STAGES);
         let (embedding, to_write) = sync_channel(DOCUMENTS_BETWEEN_STAGES);
-        let extracting = scope.spawn(|| extract(plan, &*parts.extractor, extracted, progress));
+        let extracting = scope.spawn(|| extract(plan, &*parts.extractor, extracted, progress, stop));
         let chunking = scope.spawn(|| chunk(to_chunk, parts, embedding, progress));
         let written = write(to_write, corpus, progress, &mut report, &mut write_time);
         // A panic in a stage is a fault of ours: it goes on here, with its own message.
-        let (failures, time) = extracting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        report.failures.extend(failures);
-        extract_time = time;
+        (failed, extract_time) = extracting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let chunked = chunking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         written.and(chunked.map(|time| chunk_time = time))
     });
     progress.finish();
     outcome?;
     let finishing = Instant::now();
+    for failed in failed {
+        remember(&failed, corpus)?;
+        report.failures.push(Failure {
+            document: failed.planned.found.id.0.clone(),
+            page: None,
+            reason: failed.reason,
+        });
+    }
+    if !stop.is_cancelled() {
+        for id in &plan.gone {
+            corpus.remove(id).with_context(|| format!("cannot remove {id}"))?;
+            report.removed += 1;
+        }
+    }
     let stats = corpus.finish().context("cannot finish the ingest")?;
     write_time += finishing.elapsed();
     report.seconds = start.elapsed().as_secs_f64();
     #[allow(clippy::cast_precision_loss)] // a handful of workers
-    let embed = parts.clock.busy().as_secs_f64() / parts.workers as f64;
+    let embed = (parts.clock.busy() - busy_before).as_secs_f64() / parts.workers as f64;
     report.stages = StageSeconds {
         extract: extract_time.as_secs_f64(),
         chunk: chunk_time.as_secs_f64(),
@@ -120,7 +155,24 @@ pub fn run(plan: &Plan, parts: &IngestParts, corpus: &mut dyn Corpus, progress: 
     Ok(report)
 }
 
-fn page_failures(record: &DocumentRecord) -> impl Iterator<Item = Failure> + '_ {
+/// Notes what failed in the document's record, beside what is stored of it.
+fn remember(failed: &Failed<'_>, corpus: &mut dyn Corpus) -> anyhow::Result<()> {
+    if !failed.is_lasting {
+        return Ok(());
+    }
+    let Planned { found, copies, former } = failed.planned;
+    let failure = Some(DocumentFailure { hash: found.hash, reason: failed.reason.clone() });
+    let noted = match former.as_ref().filter(|record| record.was_read()) {
+        Some(former) => corpus.update(&DocumentRecord { failure, copies: copies.clone(), ..former.clone() }),
+        None => {
+            let record = DocumentRecord::failed(found.id.clone(), found.hash, found.kind, failed.reason.clone());
+            corpus.put(&DocumentRecord { copies: copies.clone(), ..record }, &[])
+        }
+    };
+    noted.with_context(|| format!("cannot note that {} failed", found.id))
+}
+
+pub(super) fn page_failures(record: &DocumentRecord) -> impl Iterator<Item = Failure> + '_ {
     record.failed_pages.iter().map(|(page, reason)| Failure {
         document: record.id.0.clone(),
         page: Some(*page),
@@ -129,49 +181,53 @@ fn page_failures(record: &DocumentRecord) -> impl Iterator<Item = Failure> + '_ 
 }
 
 /// Reads one document after the other; gives the failures and the time that reading took.
-fn extract(
-    plan: &Plan,
+fn extract<'a>(
+    plan: &'a Plan,
     extractor: &dyn Extractor,
-    next: SyncSender<Extracted>,
+    next: SyncSender<Extracted<'a>>,
     progress: &Progress,
-) -> (Vec<Failure>, Duration) {
+    stop: &CancelToken,
+) -> (Vec<Failed<'a>>, Duration) {
     let (mut failures, mut time) = (Vec::new(), Duration::ZERO);
-    let mut todo: Vec<&Found> = plan.new.iter().chain(&plan.changed).collect();
-    todo.sort_by_key(|found| found.bytes);
-    for found in todo {
+    for planned in plan.to_ingest() {
+        if stop.is_cancelled() {
+            break;
+        }
+        let found = &planned.found;
         let start = Instant::now();
         let result = extractor.extract(&found.path);
+        // What was read must be what was hashed.
+        let is_same = Stamp::of(&found.path).is_ok_and(|stamp| stamp == found.stamp);
         time += start.elapsed();
-        progress.extracted(&found.id.0, found.bytes);
-        match result {
-            Ok(content) => {
-                if next.send(Extracted { found: found.clone(), content }).is_err() {
-                    break; // a later stage failed and says why
-                }
-            }
-            Err(error) => {
-                progress.failed(&found.id.0, &error.to_string());
-                failures.push(Failure { document: found.id.0.clone(), page: None, reason: error.to_string() });
-            }
-        }
+        progress.extracted(&found.id.0, found.stamp.bytes);
+        let reason = match result {
+            _ if !is_same => "it changed while it was read; the next run takes it".to_owned(),
+            Ok(content) => match next.send(Extracted { planned, content }) {
+                Ok(()) => continue,
+                Err(_) => break, // a later stage failed and says why
+            },
+            Err(error) => error.to_string(),
+        };
+        progress.failed(&found.id.0, &reason);
+        failures.push(Failed { planned, reason, is_lasting: is_same });
     }
     (failures, time)
 }
 
 /// Cuts each document and hands its chunks to the embedding workers; gives the time that cutting took.
 fn chunk(
-    documents: Receiver<Extracted>,
+    documents: Receiver<Extracted<'_>>,
     parts: &IngestParts,
     next: SyncSender<InEmbedding>,
     progress: &Progress,
 ) -> anyhow::Result<Duration> {
     let mut time = Duration::ZERO;
-    for Extracted { found, content } in documents {
+    for Extracted { planned, content } in documents {
         let start = Instant::now();
         let chunks = parts.chunker.chunk(&content);
         time += start.elapsed();
         progress.to_embed(chunks.len());
-        let record = record(&found, &content, chunks.len());
+        let record = record(planned, &content, chunks.len());
         let batches = submit(&chunks, &parts.embedding)?;
         if next.send(InEmbedding { record, chunks, batches }).is_err() {
             break; // the writer failed and says why
@@ -180,20 +236,22 @@ fn chunk(
     Ok(time)
 }
 
-fn record(found: &Found, content: &DocumentContent, chunks: usize) -> DocumentRecord {
+fn record(planned: &Planned, content: &DocumentContent, chunks: usize) -> DocumentRecord {
     let failed = content.pages.iter().filter_map(|page| Some((page.page.unwrap_or(1), page.text.clone().err()?)));
     DocumentRecord {
-        id: found.id.clone(),
-        hash: found.hash,
+        id: planned.found.id.clone(),
+        hash: planned.found.hash,
         kind: content.kind,
         pages: u32::try_from(content.pages.len()).unwrap_or(u32::MAX),
         failed_pages: failed.collect(),
         chunks: u32::try_from(chunks).unwrap_or(u32::MAX),
+        copies: planned.copies.clone(),
+        failure: None,
     }
 }
 
 /// Hands chunks of like length to the workers together, waiting for room in their queue.
-fn submit(chunks: &[Chunk], workers: &EmbeddingWorkers) -> Result<Vec<PendingBatch>, EngineError> {
+pub(super) fn submit(chunks: &[Chunk], workers: &EmbeddingWorkers) -> Result<Vec<PendingBatch>, EngineError> {
     let mut order: Vec<usize> = (0..chunks.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(chunks[*index].tokens));
     let batch = |members: &[usize]| {
@@ -204,7 +262,7 @@ fn submit(chunks: &[Chunk], workers: &EmbeddingWorkers) -> Result<Vec<PendingBat
 }
 
 /// Waits for each document's vectors and commits it.
-fn write(
+pub(super) fn write(
     documents: Receiver<InEmbedding>,
     corpus: &mut dyn Corpus,
     progress: &Progress,

@@ -5,6 +5,9 @@ use std::fmt::{self, Display};
 use mentor_actors::domain::CorpusStats;
 use serde::Serialize;
 
+use super::Plan;
+use super::pipeline::page_failures;
+
 /// Something that could not be ingested.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Failure {
@@ -29,6 +32,15 @@ pub struct StageSeconds {
     pub write: f64,
 }
 
+/// A file with the content of another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Copied {
+    /// Which file.
+    pub document: String,
+    /// The document that stands for it.
+    pub of: String,
+}
+
 /// The result of an ingest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
@@ -38,6 +50,10 @@ pub struct Report {
     pub unchanged: usize,
     /// Documents removed.
     pub removed: usize,
+    /// Documents that were given another name.
+    pub renamed: usize,
+    /// Files that are stored under the name of another one with the same content.
+    pub copies: Vec<Copied>,
     /// Pages of the documents stored in this run.
     pub pages: u64,
     /// Chunks stored in this run.
@@ -61,6 +77,33 @@ impl Report {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         if self.failures.is_empty() { 0 } else { 3 }
+    }
+
+    /// What is known before anything is done.
+    pub(super) fn of(plan: &Plan) -> Self {
+        let whole = |document: &str, reason: &str| Failure {
+            document: document.to_owned(),
+            page: None,
+            reason: reason.to_owned(),
+        };
+        let failed_before = plan
+            .failed_before
+            .iter()
+            .filter_map(|record| record.failure.as_ref().map(|failure| whole(&record.id.0, &failure.reason)));
+        let unreadable = plan.unreadable.iter().map(|(id, reason)| whole(&id.0, reason));
+        let renamed = plan.renamed.iter().map(|renamed| &renamed.record);
+        let pages = plan.unchanged.iter().chain(renamed).flat_map(page_failures);
+        let copied = |(copy, of): (&_, &_)| {
+            let name = |id: &mentor_actors::domain::DocumentId| id.0.clone();
+            Copied { document: name(copy), of: name(of) }
+        };
+        Self {
+            unchanged: plan.unchanged.len(),
+            renamed: plan.renamed.len(),
+            copies: plan.copies().into_iter().map(copied).collect(),
+            failures: failed_before.chain(unreadable).chain(pages).collect(),
+            ..Self::default()
+        }
     }
 
     pub(super) fn close(&mut self, stats: &CorpusStats) {
@@ -95,8 +138,11 @@ impl Display for Report {
             self.seconds,
             100.0 * self.embedder_busy()
         )?;
-        writeln!(f, "{:<12}{:>10}   removed {}", "unchanged", self.unchanged, self.removed)?;
+        writeln!(f, "{:<12}{:>10}   removed {}, renamed {}", "unchanged", self.unchanged, self.removed, self.renamed)?;
         write!(f, "{:<12}{:>10}   in {} documents", "in store", self.chunks_in_store, self.documents_in_store)?;
+        for Copied { document, of } in &self.copies {
+            write!(f, "\ncopy        {document} is stored as {of}")?;
+        }
         if !self.failures.is_empty() {
             write!(f, "\n\nwithout text ({}):", self.failures.len())?;
         }

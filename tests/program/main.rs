@@ -5,5 +5,7 @@
 mod bad_input;
 mod convert;
 mod eval;
+mod operations;
 mod support;
+mod sync;
 mod tutor;

@@ -94,6 +94,34 @@ pub struct DocumentRecord {
     pub failed_pages: Vec<(u32, String)>,
     /// How many chunks it has.
     pub chunks: u32,
+    /// Other files of the folder with the same content, ordered: they are stored once.
+    pub copies: Vec<DocumentId>,
+    /// The file's newest content, where it could not be read as a whole. What is stored is then the content before it.
+    pub failure: Option<DocumentFailure>,
+}
+
+/// Content that could not be read as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentFailure {
+    /// Which content: it is not tried again until the file has another.
+    pub hash: DocumentHash,
+    /// Why, for people.
+    pub reason: String,
+}
+
+impl DocumentRecord {
+    /// A document of which nothing could ever be read.
+    #[must_use]
+    pub fn failed(id: DocumentId, hash: DocumentHash, kind: DocumentKind, reason: String) -> Self {
+        let failure = Some(DocumentFailure { hash, reason });
+        Self { id, hash, kind, pages: 0, failed_pages: Vec::new(), chunks: 0, copies: Vec::new(), failure }
+    }
+
+    /// Whether it was ever read; otherwise the record only remembers that and why it could not be.
+    #[must_use]
+    pub fn was_read(&self) -> bool {
+        self.failure.as_ref().is_none_or(|failure| failure.hash != self.hash)
+    }
 }
 
 /// What the corpus says of itself.
@@ -117,3 +145,18 @@ pub struct CorpusStats {
 
 /// A chunk with its vector, ready to be written.
 pub type EmbeddedChunk = (Chunk, Embedding);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_that_failed_later_keeps_what_was_read_before() {
+        let hash = |byte| DocumentHash([byte; 32]);
+        let mut record =
+            DocumentRecord::failed(DocumentId("a.pdf".into()), hash(1), DocumentKind::Pdf, "broken".into());
+        assert!(!record.was_read());
+        record.hash = hash(2);
+        assert!(record.was_read());
+    }
+}

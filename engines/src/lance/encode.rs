@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{FixedSizeListBuilder, Float32Builder, StringBuilder, UInt32Builder};
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::SchemaRef;
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{FieldRef, SchemaRef};
 use mentor_actors::domain::{ChunkId, DocumentHash, DocumentId, DocumentRecord, EmbeddedChunk, EngineError};
 
-use super::decode::file_name;
+use super::decode::{file_name, lacks};
 use super::error::StoreError;
 use super::record;
+use super::schema::{DOCUMENT_ID, FILE_NAME};
 
 /// The rows of a document: its record, then its chunks in order.
 ///
@@ -34,6 +35,32 @@ pub(super) fn encode(
     }
     RecordBatch::try_new(Arc::clone(schema), rows.finish())
         .map_err(|error| StoreError::from(error).into_failed("take the document's rows"))
+}
+
+/// The row of a record alone.
+pub(super) fn encode_record(
+    schema: &SchemaRef,
+    dimension: usize,
+    record: &DocumentRecord,
+) -> Result<RecordBatch, StoreError> {
+    let mut rows = RowBuilder::new(dimension);
+    rows.record(record);
+    Ok(RecordBatch::try_new(Arc::clone(schema), rows.finish())?)
+}
+
+/// Chunk rows as they stand in the store, given to another document.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when `rows` are not those of the schema.
+pub(super) fn give_to(schema: &SchemaRef, rows: &RecordBatch, id: &DocumentId) -> Result<RecordBatch, StoreError> {
+    let repeated = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; rows.num_rows()])) };
+    let column = |field: &FieldRef| match field.name().as_str() {
+        DOCUMENT_ID => Ok(repeated(&id.0)),
+        FILE_NAME => Ok(repeated(file_name(id))),
+        name => rows.column_by_name(name).cloned().ok_or_else(|| lacks(name)),
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
 struct RowBuilder {
@@ -146,7 +173,7 @@ mod tests {
     use crate::lance::decode::{ChunkColumns, decode_records};
     use crate::lance::identity::StoreIdentity;
     use crate::lance::schema::schema;
-    use mentor_actors::domain::{CharSpan, Chunk, DocumentKind};
+    use mentor_actors::domain::{CharSpan, Chunk, DocumentFailure, DocumentKind};
 
     fn identity() -> StoreIdentity {
         StoreIdentity {
@@ -166,6 +193,8 @@ mod tests {
             pages: 3,
             failed_pages: vec![(2, "no text".into())],
             chunks,
+            copies: vec![DocumentId("again.pdf".into())],
+            failure: Some(DocumentFailure { hash: DocumentHash([0xcd; 32]), reason: "it is encrypted".into() }),
         }
     }
 

@@ -20,6 +20,9 @@ pub(super) enum StoreError {
     /// The task that did the work panicked; Lance does so on some damaged files.
     #[error("a file of it is damaged")]
     Panicked,
+    /// What was asked for makes no sense here; the store is well.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl StoreError {
@@ -33,7 +36,10 @@ impl StoreError {
 
     /// The error of one piece of work on an open store.
     pub(super) fn into_failed(self, what: &str) -> EngineError {
-        EngineError::Failed(format!("the store could not {what}: {self}"))
+        match self {
+            Self::Refused(reason) => EngineError::Failed(reason),
+            error => EngineError::Failed(format!("the store could not {what}: {error}")),
+        }
     }
 }
 

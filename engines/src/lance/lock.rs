@@ -6,6 +6,8 @@ use std::path::Path;
 
 use mentor_actors::domain::EngineError;
 
+const LOCK: &str = "writer.lock";
+
 /// The right to write to the store. The operating system takes it back when its process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct WriterLock {
@@ -19,7 +21,7 @@ impl WriterLock {
     /// # Errors
     /// [`EngineError::Failed`] when another writer has it, or the file cannot be opened.
     pub(super) fn acquire(data_dir: &Path) -> Result<Self, EngineError> {
-        let path = data_dir.join("writer.lock");
+        let path = data_dir.join(LOCK);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -37,6 +39,15 @@ impl WriterLock {
         // The id is for the message above alone: a failure to write it must not stop an ingest.
         let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
         Ok(Self { _file: file })
+    }
+
+    /// Whether somebody has it, without changing anything.
+    pub(super) fn is_held(data_dir: &Path) -> bool {
+        // Where there is no file, nobody has it; one that cannot be read is left alone.
+        match File::open(data_dir.join(LOCK)) {
+            Ok(file) => matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)),
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+        }
     }
 }
 

@@ -5,11 +5,14 @@
 //! | `identity` | what the store knows of the embedder its vectors came from |
 //! | `schema`, `record`, `encode`, `decode` | the columns; documents and chunks as arrow rows, and back |
 //! | `store` | where the dataset is; opening, creating, forgetting a torn version |
-//! | `commit` | a document's replacement as one Lance transaction |
+//! | `commit` | a change of a document as one Lance transaction |
 //! | `upkeep` | compaction, removal of old versions, flushing to the disk |
+//! | `versions` | history, tags, going back to a version |
 //! | `lock`, `writer` | one writer at a time; the port `Corpus` |
 //! | `terms`, `postings` | words, and the chunks they stand in |
 //! | `segment`, `top_k`, `selection`, `disk`, `view` | a version of the dataset, searched in memory or on disk |
+//! | `beside` | a new store that takes the place of the one in use |
+//! | `administration`, `survey`, `doctor` | what operators do to a store and want to know of it, without its embedder |
 //! | `reader` | the port `Retriever`: serves one view, loads the next behind it |
 //! | `error`, `runtime` | one line for people out of any failure; the threads Lance runs on |
 //!
@@ -34,9 +37,12 @@
 //! an ingest that rewrites or removes files never disturbs a search. A store with more rows than
 //! [`ReaderOptions::max_resident_rows`] is searched on disk by Lance itself, with its session's bounded caches.
 
+mod administration;
+mod beside;
 mod commit;
 mod decode;
 mod disk;
+mod doctor;
 mod encode;
 mod error;
 mod identity;
@@ -50,11 +56,17 @@ mod segment;
 mod selection;
 mod store;
 mod terms;
+mod survey;
 mod top_k;
 mod upkeep;
+mod versions;
 mod view;
 mod writer;
 
+pub use beside::Replacement;
+pub use doctor::{Finding, Severity, examine};
 pub use identity::StoreIdentity;
 pub use reader::{LanceRetriever, MAX_TOP_K, ReaderOptions};
+pub use survey::{StoreSnapshot, StoreSurvey};
+pub use versions::StoreVersion;
 pub use writer::LanceCorpus;

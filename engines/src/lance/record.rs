@@ -1,6 +1,6 @@
 //! A document's record as JSON, in the column `record`.
 
-use mentor_actors::domain::{DocumentHash, DocumentId, DocumentKind, DocumentRecord};
+use mentor_actors::domain::{DocumentFailure, DocumentHash, DocumentId, DocumentKind, DocumentRecord};
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
@@ -13,6 +13,16 @@ struct StoredRecord {
     pages: u32,
     chunks: u32,
     failed_pages: Vec<(u32, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    copies: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure: Option<StoredFailure>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredFailure {
+    hash: String,
+    reason: String,
 }
 
 pub(super) fn to_json(record: &DocumentRecord) -> String {
@@ -22,6 +32,11 @@ pub(super) fn to_json(record: &DocumentRecord) -> String {
         pages: record.pages,
         chunks: record.chunks,
         failed_pages: record.failed_pages.clone(),
+        copies: record.copies.iter().map(|id| id.0.clone()).collect(),
+        failure: record
+            .failure
+            .as_ref()
+            .map(|failure| StoredFailure { hash: failure.hash.to_string(), reason: failure.reason.clone() }),
     };
     serde_json::to_string(&stored).expect("strings and numbers always serialise")
 }
@@ -29,13 +44,20 @@ pub(super) fn to_json(record: &DocumentRecord) -> String {
 pub(super) fn from_json(id: &str, json: &str) -> Result<DocumentRecord, StoreError> {
     let unreadable = |reason: String| StoreError::Damaged(format!("the record of {id} is unreadable: {reason}"));
     let stored: StoredRecord = serde_json::from_str(json).map_err(|error| unreadable(error.to_string()))?;
+    let hash = |hex: &str| DocumentHash::from_hex(hex).ok_or_else(|| unreadable(format!("hash {hex:?}")));
+    let read = |failure: StoredFailure| -> Result<_, StoreError> {
+        Ok(DocumentFailure { hash: hash(&failure.hash)?, reason: failure.reason })
+    };
+    let failure = stored.failure.map(read);
     Ok(DocumentRecord {
         id: DocumentId(id.into()),
-        hash: DocumentHash::from_hex(&stored.hash).ok_or_else(|| unreadable(format!("hash {:?}", stored.hash)))?,
+        hash: hash(&stored.hash)?,
         kind: parse_kind(&stored.kind)?,
         pages: stored.pages,
         failed_pages: stored.failed_pages,
         chunks: stored.chunks,
+        copies: stored.copies.into_iter().map(DocumentId).collect(),
+        failure: failure.transpose()?,
     })
 }
 

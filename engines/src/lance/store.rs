@@ -16,7 +16,7 @@ use mentor_actors::domain::EngineError;
 use super::error::StoreError;
 
 /// The dataset's folder within the data folder.
-const DATASET: &str = "corpus.lance";
+pub(super) const DATASET: &str = "corpus.lance";
 
 /// Where the dataset of a data folder is.
 #[derive(Debug, Clone)]
@@ -52,11 +52,52 @@ impl Location {
         if !self.folder.exists() {
             return Ok(None);
         }
-        match DatasetBuilder::from_uri(&self.uri).with_session(session).load().await {
+        match self.load(Arc::clone(&session)).await {
             Ok(dataset) => Ok(Some(dataset)),
             Err(lance::Error::DatasetNotFound { .. } | lance::Error::NotFound { .. }) => self.absent(),
-            Err(error) => Err(error.into()),
+            Err(error) => match self.version_below_torn()? {
+                Some(version) => self.load_version(version, session).await.map(Some),
+                None => Err(error.into()),
+            },
         }
+    }
+
+    async fn load(&self, session: Arc<Session>) -> lance::Result<Dataset> {
+        DatasetBuilder::from_uri(&self.uri).with_session(session).load().await
+    }
+
+    async fn load_version(&self, version: u64, session: Arc<Session>) -> Result<Dataset, StoreError> {
+        let builder = DatasetBuilder::from_uri(&self.uri).with_session(session).with_version(version);
+        Ok(builder.load().await?)
+    }
+
+    /// The newest version that is whole, where a newer one was torn by a power cut.
+    fn version_below_torn(&self) -> io::Result<Option<u64>> {
+        let manifests = self.manifests()?;
+        let torn = manifests.iter().any(|manifest| manifest.bytes == 0);
+        let whole = manifests.iter().filter(|manifest| manifest.bytes > 0).map(|manifest| manifest.version).max();
+        Ok(whole.filter(|_| torn))
+    }
+
+    /// The manifests of all versions, torn or whole; none where there is no dataset.
+    pub(super) fn manifests(&self) -> io::Result<Vec<ManifestFile>> {
+        let entries = match fs::read_dir(self.folder.join("_versions")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut manifests = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            match (manifest_version(&path), fs::metadata(&path)) {
+                (Some(version), Ok(metadata)) => {
+                    manifests.push(ManifestFile { path, version, bytes: metadata.len() });
+                }
+                // Removed by a writer since it was listed, or no manifest.
+                (Some(_), Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(manifests)
     }
 
     /// A dataset without versions holds nothing only if it has no data either.
@@ -86,17 +127,9 @@ impl Location {
     /// # Errors
     /// Those of the file system; a missing folder is none.
     pub(super) fn forget_torn_versions(&self) -> io::Result<()> {
-        let entries = match fs::read_dir(self.folder.join("_versions")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            let is_manifest = entry.path().extension().is_some_and(|extension| extension == "manifest");
-            if is_manifest && entry.metadata()?.len() == 0 {
-                tracing::warn!(manifest = ?entry.file_name(), "removing a version that a power cut left empty");
-                fs::remove_file(entry.path())?;
-            }
+        for manifest in self.manifests()?.iter().filter(|manifest| manifest.bytes == 0) {
+            tracing::warn!(version = manifest.version, "removing a version that a power cut left empty");
+            fs::remove_file(&manifest.path)?;
         }
         Ok(())
     }
@@ -107,5 +140,33 @@ impl Location {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,
         }
+    }
+}
+
+/// The file that makes a version.
+#[derive(Debug)]
+pub(super) struct ManifestFile {
+    pub(super) path: PathBuf,
+    pub(super) version: u64,
+    pub(super) bytes: u64,
+}
+
+/// The version in a manifest's name: 20 digits count down from the largest number, fewer are the version itself.
+fn manifest_version(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".manifest")?;
+    let number: u64 = name.parse().ok()?;
+    Some(if name.len() == 20 { u64::MAX - number } else { number })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_from_either_form_of_its_manifests_name() {
+        let version = |name: &str| manifest_version(Path::new(name));
+        assert_eq!(version("_versions/18446744073709551608.manifest"), Some(7));
+        assert_eq!(version("_versions/7.manifest"), Some(7));
+        assert_eq!(version("_versions/latest_version_hint.json"), None);
     }
 }

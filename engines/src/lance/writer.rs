@@ -18,26 +18,30 @@ use super::identity::StoreIdentity;
 use super::lock::WriterLock;
 use super::runtime::StoreRuntime;
 use super::store::Location;
-use super::{commit, encode, schema, upkeep, view};
+use super::{beside, commit, encode, schema, upkeep, versions, view};
 
 /// A writer reads little twice: no index, and each data file's metadata once.
 const CACHE_BYTES: usize = 16 << 20;
 /// Every put adds a fragment, and a replacement looks into all of them: so many are allowed before they are merged.
 const MAX_SMALL_FRAGMENTS: usize = 128;
+/// Former ingests are kept within so many times the disk that the newest version needs.
+const DISK_BOUND: u64 = 2;
 
 /// The write side of the store. Holds the writer's lock from open to drop.
 pub struct LanceCorpus {
-    runtime: StoreRuntime,
-    location: Location,
+    pub(super) runtime: StoreRuntime,
+    pub(super) location: Location,
     session: Arc<Session>,
     schema: SchemaRef,
     dimension: usize,
-    dataset: Arc<Dataset>,
+    pub(super) dataset: Arc<Dataset>,
     records: BTreeMap<DocumentId, DocumentRecord>,
     /// Fragments after the last compaction, or at open.
     settled_fragments: usize,
     /// A commit failed and may have landed all the same: what the store holds must be read again.
     unsure: bool,
+    /// How many ends of former ingests `finish` keeps.
+    keep: usize,
     /// Last, so that it is given back after everything else.
     _lock: WriterLock,
 }
@@ -89,6 +93,7 @@ impl LanceCorpus {
         std::fs::create_dir_all(data_dir).map_err(|error| load_error(error.into()))?;
         let lock = WriterLock::acquire(data_dir)?;
         let location = Location::new(data_dir)?;
+        beside::remove_leftovers(data_dir).map_err(|error| load_error(error.into()))?;
         location.forget_torn_versions().map_err(|error| load_error(error.into()))?;
 
         let runtime = StoreRuntime::start()?;
@@ -111,16 +116,25 @@ impl LanceCorpus {
             dataset,
             records,
             unsure: false,
+            keep: 0,
             _lock: lock,
         })
+    }
+
+    /// Lets `finish` keep the ends of up to `former` ingests before the newest, so that they can be gone back to. It keeps
+    /// fewer where the store would take more than twice the disk of the newest alone.
+    #[must_use]
+    pub fn keeping(mut self, former: usize) -> Self {
+        self.keep = former;
+        self
     }
 
     /// Writes a document's rows without making them visible.
     fn prepare_put(&self, record: &DocumentRecord, chunks: &[EmbeddedChunk]) -> Result<Transaction, EngineError> {
         let batch = encode::encode(&self.schema, self.dimension, record, chunks)?;
-        let replaces = self.records.contains_key(&record.id).then(|| record.id.clone());
+        let replaces = self.records.contains_key(&record.id);
         self.runtime
-            .run(commit::prepare_put(Arc::clone(&self.dataset), batch, replaces))
+            .run(commit::prepare_put(Arc::clone(&self.dataset), batch, record.id.clone(), replaces))
             .map_err(|error| error.into_failed("write a document"))
     }
 
@@ -130,7 +144,7 @@ impl LanceCorpus {
     }
 
     /// Merges small fragments.
-    fn compact(&mut self) -> Result<(), EngineError> {
+    pub(super) fn compact(&mut self) -> Result<(), EngineError> {
         let dataset = Arc::clone(&self.dataset);
         let prepared = self.runtime.run(async move { upkeep::prepare_compaction(&dataset).await });
         if let Some(compaction) = prepared.map_err(|error| error.into_failed("merge its files"))? {
@@ -141,7 +155,7 @@ impl LanceCorpus {
     }
 
     /// Flushes the disk, then lets `step` make the dataset's next version.
-    fn advance<F>(&mut self, what: &str, step: impl FnOnce(Arc<Dataset>) -> F) -> Result<(), EngineError>
+    pub(super) fn advance<F>(&mut self, what: &str, step: impl FnOnce(Arc<Dataset>) -> F) -> Result<(), EngineError>
     where
         F: Future<Output = Result<Dataset, StoreError>> + Send + 'static,
     {
@@ -158,13 +172,48 @@ impl LanceCorpus {
         }
     }
 
-    fn flush(&self) -> Result<(), EngineError> {
+    /// Removes what no kept version needs.
+    fn tidy(&mut self) -> Result<(), EngineError> {
+        let (dataset, folder, keep) = (Arc::clone(&self.dataset), self.location.folder().to_owned(), self.keep);
+        let removed = self.runtime.run(async move {
+            versions::keep_last(&dataset, keep).await?;
+            upkeep::remove_old_versions(&dataset).await?;
+            let bound = DISK_BOUND * upkeep::live_bytes(&dataset, &folder).await?;
+            while upkeep::bytes_below(&folder)? > bound && versions::let_go_of_oldest(&dataset).await? {
+                upkeep::remove_old_versions(&dataset).await?;
+            }
+            Ok(())
+        });
+        removed.map_err(|error| error.into_failed("remove its old versions"))
+    }
+
+    /// Follows a commit: small fragments do not get too many.
+    fn settle(&mut self) -> Result<(), EngineError> {
+        if self.dataset.count_fragments() > self.settled_fragments + MAX_SMALL_FRAGMENTS {
+            self.compact()?;
+        }
+        Ok(())
+    }
+
+    /// The stored record of a document, which must count as many chunks as `record`.
+    fn check_stored(&self, id: &DocumentId, record: &DocumentRecord) -> Result<(), EngineError> {
+        match self.records.get(id) {
+            Some(stored) if stored.chunks == record.chunks => Ok(()),
+            Some(stored) => Err(EngineError::Failed(format!(
+                "the record of {id} counts {} chunks, but {} are stored",
+                record.chunks, stored.chunks
+            ))),
+            None => Err(EngineError::Failed(format!("{id} is not in the store"))),
+        }
+    }
+
+    pub(super) fn flush(&self) -> Result<(), EngineError> {
         upkeep::flush(self.location.folder())
             .map_err(|error| StoreError::from(error).into_failed("be flushed to the disk"))
     }
 
     /// After a commit that failed: reads what is really there.
-    fn make_sure(&mut self) -> Result<(), EngineError> {
+    pub(super) fn make_sure(&mut self) -> Result<(), EngineError> {
         if !self.unsure {
             return Ok(());
         }
@@ -188,10 +237,34 @@ impl Corpus for LanceCorpus {
         let transaction = self.prepare_put(record, chunks)?;
         self.commit(transaction)?;
         self.records.insert(record.id.clone(), record.clone());
-        if self.dataset.count_fragments() > self.settled_fragments + MAX_SMALL_FRAGMENTS {
-            self.compact()?;
+        self.settle()
+    }
+
+    fn update(&mut self, record: &DocumentRecord) -> Result<(), EngineError> {
+        self.make_sure()?;
+        self.check_stored(&record.id, record)?;
+        let failed = |error: StoreError| error.into_failed("note a document");
+        let row = encode::encode_record(&self.schema, self.dimension, record).map_err(failed)?;
+        let prepared = commit::prepare_update(Arc::clone(&self.dataset), row, record.id.clone());
+        let transaction = self.runtime.run(prepared).map_err(failed)?;
+        self.commit(transaction)?;
+        self.records.insert(record.id.clone(), record.clone());
+        self.settle()
+    }
+
+    fn rename(&mut self, from: &DocumentId, record: &DocumentRecord) -> Result<(), EngineError> {
+        self.make_sure()?;
+        self.check_stored(from, record)?;
+        if *from == record.id {
+            return self.update(record);
         }
-        Ok(())
+        let (dataset, schema) = (Arc::clone(&self.dataset), Arc::clone(&self.schema));
+        let prepared = commit::prepare_rename(dataset, schema, self.dimension, from.clone(), record.clone());
+        let transaction = self.runtime.run(prepared).map_err(|error| error.into_failed("rename a document"))?;
+        self.commit(transaction)?;
+        self.records.remove(from);
+        self.records.insert(record.id.clone(), record.clone());
+        self.settle()
     }
 
     fn remove(&mut self, id: &DocumentId) -> Result<(), EngineError> {
@@ -207,12 +280,12 @@ impl Corpus for LanceCorpus {
 
     fn finish(&mut self) -> Result<CorpusStats, EngineError> {
         self.make_sure()?;
-        self.compact()?;
+        if upkeep::is_worth_compacting(&self.dataset) {
+            self.compact()?;
+        }
         // The version that stays must be on the disk before those that could replace it are gone.
         self.flush()?;
-        let dataset = Arc::clone(&self.dataset);
-        let removed = self.runtime.run(async move { upkeep::remove_old_versions(&dataset).await });
-        removed.map_err(|error| error.into_failed("remove its old versions"))?;
+        self.tidy()?;
         self.flush()?;
         let records: Vec<_> = self.records.values().cloned().collect();
         upkeep::stats(&self.dataset, &records, self.location.folder())
@@ -261,6 +334,8 @@ mod tests {
             pages: 1,
             failed_pages: Vec::new(),
             chunks,
+            copies: Vec::new(),
+            failure: None,
         };
         let chunk = Chunk { page: None, section: None, span: CharSpan::default(), text: "text".into(), tokens: 1 };
         (record, vec![(chunk, vec![1.0, 0.0]); chunks as usize])

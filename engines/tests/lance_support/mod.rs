@@ -20,13 +20,22 @@ impl Random {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// From -1 to 1 (xorshift64*).
-    fn next(&mut self) -> f32 {
+    /// xorshift64*.
+    fn bits(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        let bits = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40;
-        bits as f32 / (1u64 << 23) as f32 - 1.0
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// From -1 to 1.
+    fn next(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    /// From 0 to `end`, without it.
+    pub fn below(&mut self, end: u64) -> u64 {
+        (self.bits() >> 32) % end
     }
 
     /// A vector of length 1.
@@ -48,6 +57,8 @@ pub fn document(id: &str, seed: u64, vectors: Vec<Embedding>) -> (DocumentRecord
         pages: vectors.len() as u32 + 1,
         failed_pages: vec![(vectors.len() as u32 + 1, "the page is a picture".into())],
         chunks: vectors.len() as u32,
+        copies: Vec::new(),
+        failure: None,
     };
     let chunks = vectors.into_iter().enumerate().map(|(number, vector)| (chunk(id, number), vector)).collect();
     (record, chunks)
