@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mentor_actors::domain::{DocumentContent, DocumentKind};
+use mentor_actors::domain::{DocumentContent, DocumentKind, PageText};
 use mentor_actors::ports::Extractor;
 use mentor_engines::extract::FileExtractor;
 use mentor_engines::extract::pdf::{PdfExtractor, PdfLimits};
@@ -200,6 +200,42 @@ fn the_quote_operators_and_forms_are_read_too() {
 fn operators_without_their_operands_and_unknown_fonts_do_no_harm() {
     let page = "Tf Tj TJ () Tj cm /No gs /No cs v y Do (a) (b) Td Q Q BT /Nope 10 Tf 50 700 Td (kept) Tj ET q q";
     assert_eq!(texts(&read(&Pdf::with_pages(&[page]).bytes())), [Ok("kept")]);
+}
+
+/// Sections of each page: the title, and the line that begins it.
+fn sections(content: &DocumentContent) -> Vec<Vec<(&str, &str)>> {
+    content.pages.iter().map(sections_of).collect()
+}
+
+fn sections_of(page: &PageText) -> Vec<(&str, &str)> {
+    let text = page.text.as_deref().unwrap_or_default();
+    let line = |byte: usize| text[byte..].lines().next().unwrap_or_default();
+    page.sections.iter().map(|start| (start.title.as_str(), line(start.byte))).collect()
+}
+
+#[test]
+fn the_outline_s_titles_are_found_on_their_pages() {
+    let mut pdf = Pdf::with_pages(&[
+        &lines(&["Heaps", "", "", "A heap is a tree.", "", "", "1.1 Binary heaps", "", "", "Two children."]),
+        &lines(&["And so on."]),
+        &lines(&["About sorting."]),
+    ]);
+    let first = pdf.objects.len() + 1;
+    pdf.objects[0] = format!(
+        "<< /Type /Catalog /Pages 2 0 R /Outlines {first} 0 R /Dests << /binary [4 0 R /XYZ 0 500 0] >> \
+         /Names << /Dests << /Names [(sorting) << /D [8 0 R /Fit] >>] >> >> >>"
+    )
+    .into_bytes();
+    pdf.add(&format!("<< /First {} 0 R >>", first + 1));
+    pdf.add(&format!("<< /Title (Heaps) /Dest [4 0 R /Fit] /First {} 0 R /Next {} 0 R >>", first + 2, first + 3));
+    pdf.add(&format!("<< /Title (Binary heaps) /Dest /binary /Next {} 0 R >>", first + 1));
+    pdf.add("<< /Title <FEFF0053006F0072007400E9> /A << /S /GoTo /D (sorting) >> >>");
+    let expected = [
+        vec![("Heaps", "Heaps"), ("Heaps > Binary heaps", "1.1 Binary heaps")],
+        vec![("Heaps > Binary heaps", "And so on.")],
+        vec![("Sorté", "About sorting.")],
+    ];
+    assert_eq!(sections(&read(&pdf.bytes())), expected);
 }
 
 #[test]

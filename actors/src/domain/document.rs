@@ -53,6 +53,18 @@ pub struct PageText {
     pub page: Option<u32>,
     /// The page's text, or why there is none.
     pub text: Result<String, String>,
+    /// Sections of the text that the document names beside it, as the outline of a PDF does, in order. Empty where the document
+    /// has none, or where its headings stand in the text.
+    pub sections: Vec<SectionStart>,
+}
+
+/// Where a section begins on a page, and what it is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SectionStart {
+    /// Byte of the page's text; 0 for a section that runs on from an earlier page.
+    pub byte: usize,
+    /// Its title, titles of the sections around it before it: `Heaps > Binary heaps`.
+    pub title: String,
 }
 
 /// What extraction found in a file.
@@ -69,7 +81,7 @@ pub struct DocumentContent {
 pub struct Chunk {
     /// 1-based page, where the document has pages.
     pub page: Option<u32>,
-    /// Nearest heading above, where the document has headings.
+    /// Nearest heading above, or the title of its section in the document's outline, where the document has either.
     pub section: Option<String>,
     /// Where it stands in its page's text, in characters.
     pub span: CharSpan,

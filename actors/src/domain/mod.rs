@@ -10,7 +10,9 @@ mod passage;
 mod turn;
 
 pub use device::Device;
-pub use document::{Chunk, CorpusStats, DocumentContent, DocumentKind, DocumentRecord, EmbeddedChunk, PageText};
+pub use document::{
+    Chunk, CorpusStats, DocumentContent, DocumentKind, DocumentRecord, EmbeddedChunk, PageText, SectionStart,
+};
 pub use error::{EngineError, ErrorCode, TurnError};
 pub use ids::{ChunkId, ConversationId, DocumentHash, DocumentId, InvalidId, TurnId};
 pub use passage::{CharSpan, Embedding, Passage, ScoredPassage};

@@ -61,7 +61,7 @@ impl Extractor for FileExtractor {
 
 /// A document that is one text.
 pub(super) fn without_pages(kind: DocumentKind, text: String) -> DocumentContent {
-    DocumentContent { kind, pages: vec![PageText { page: None, text: Ok(text) }] }
+    DocumentContent { kind, pages: vec![PageText { page: None, text: Ok(text), sections: Vec::new() }] }
 }
 
 fn too_large(bytes: u64, max_bytes: u64) -> EngineError {
@@ -115,6 +115,7 @@ mod tests {
         fs::write(&file, "# Title\r\n\r\n* item\r\n").expect("the folder is ours");
         let content = FileExtractor::new(1 << 20).extract(&file).expect("a good file");
         assert_eq!(content.kind, DocumentKind::Markdown);
-        assert_eq!(content.pages, [PageText { page: None, text: Ok("# Title\r\n\r\n* item\r\n".into()) }]);
+        let text = Ok("# Title\r\n\r\n* item\r\n".into());
+        assert_eq!(content.pages, [PageText { page: None, text, sections: Vec::new() }]);
     }
 }

@@ -8,8 +8,9 @@ use pdf_extract::{Dictionary, Document, Error, Object, ObjectId};
 
 use super::fonts::entry;
 use super::operators::reduce;
-use super::paragraphs;
+use super::protocol::Bookmark;
 use super::stage::Stage;
+use super::{outline, paragraphs};
 
 /// Ancestors of a page that are asked for what it inherits; also what ends a page tree that is its own ancestor.
 const MAX_TREE_DEPTH: usize = 64;
@@ -20,6 +21,7 @@ const MAX_REASON_CHARS: usize = 120;
 pub(super) struct Book {
     document: Document,
     pages: Vec<ObjectId>,
+    outline: Vec<Bookmark>,
     stage: Stage,
 }
 
@@ -37,12 +39,19 @@ impl Book {
         if pages.is_empty() {
             return Err("the file has no pages, or is damaged".to_owned());
         }
-        Ok(Self { document, pages, stage: Stage::new() })
+        // A book without its outline is still a book.
+        let outline = quiet(|| outline::bookmarks(&document, &pages)).unwrap_or_default();
+        Ok(Self { document, pages, outline, stage: Stage::new() })
     }
 
     /// How many pages there are.
     pub fn pages(&self) -> u32 {
         u32::try_from(self.pages.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Takes the outline out, by page.
+    pub fn take_outline(&mut self) -> Vec<Bookmark> {
+        std::mem::take(&mut self.outline)
     }
 
     /// The text of a page, by its number from 1; empty when the page is blank.

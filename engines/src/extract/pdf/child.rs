@@ -45,7 +45,7 @@ fn report(orders: &Orders, output: &mut dyn Write) -> io::Result<()> {
         Err(error) => return write_line(output, &Line::FileError { error }),
     };
     drop(bytes);
-    write_line(output, &Line::Pages { pages: book.pages() })?;
+    write_line(output, &Line::Pages { pages: book.pages(), outline: book.take_outline() })?;
     for page in orders.first_page..=book.pages() {
         let line = match book.page(page) {
             Ok(text) => Line::Text { page, text },

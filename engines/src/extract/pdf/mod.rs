@@ -9,6 +9,7 @@
 //! PdfExtractor ── starts ─ file as stdin ──────► run_pdf_child
 //!   Progress   ◄──────────── a line a page ────    Book: operators, fonts → stage (pdf-extract) → lines → paragraphs
 //!   hyphens: divided words, with all pages known
+//!   sections: the outline's titles, found in the text
 //! ```
 
 mod book;
@@ -18,11 +19,13 @@ mod fonts;
 mod hyphens;
 mod lines;
 mod operators;
+mod outline;
 mod paragraphs;
 mod parent;
 mod progress;
 mod protocol;
 mod sandbox;
+mod sections;
 mod stage;
 mod standard_encoding;
 mod unicode_map;

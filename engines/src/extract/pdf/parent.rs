@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use mentor_actors::domain::{DocumentContent, DocumentKind, EngineError, PageText};
 use mentor_actors::ports::Extractor;
 
-use super::hyphens;
 use super::progress::{Bounds, End, Next, Progress};
-use super::protocol::{Line, Orders};
+use super::protocol::{Bookmark, Line, Orders};
+use super::{hyphens, sections};
 
 /// Readers accept the header anywhere in the first kilobyte.
 const HEADER_BYTES: u64 = 1024;
@@ -75,15 +75,19 @@ pub struct PdfExtractor {
 impl Extractor for PdfExtractor {
     fn extract(&self, file: &Path) -> Result<DocumentContent, EngineError> {
         check_header(file)?;
-        let mut pages = self.read_pages(file)?;
+        let (mut pages, outline) = self.read_pages(file)?;
         hyphens::resolve(pages.iter_mut().filter_map(|page| page.as_mut().ok()));
-        let pages = (1..).zip(pages).map(|(page, text)| PageText { page: Some(page), text }).collect();
+        let page = |(page, text): (u32, Result<String, String>)| {
+            let sections = text.as_ref().map_or_else(|_| Vec::new(), |text| sections::of_page(&outline, page, text));
+            PageText { page: Some(page), text, sections }
+        };
+        let pages = (1..).zip(pages).map(page).collect();
         Ok(DocumentContent { kind: DocumentKind::Pdf, pages })
     }
 }
 
 impl PdfExtractor {
-    fn read_pages(&self, file: &Path) -> Result<Vec<Result<String, String>>, EngineError> {
+    fn read_pages(&self, file: &Path) -> Result<(Vec<Result<String, String>>, Vec<Bookmark>), EngineError> {
         let PdfLimits { max_pages, max_crashes, .. } = self.limits;
         let mut progress = Progress::new(Bounds { max_pages, max_crashes });
         let deadline = Instant::now() + self.limits.total_time;
@@ -95,7 +99,7 @@ impl PdfExtractor {
             }
             match progress.after(&end) {
                 Next::Continue { first_page: page } => first_page = page,
-                Next::Done => return Ok(progress.into_pages()),
+                Next::Done => return Ok(progress.finish()),
                 Next::Refuse(reason) => return Err(EngineError::Failed(reason)),
             }
         }

@@ -1,6 +1,6 @@
 //! What is known of a file while children work on it, and what to do when one ends. No process, no clock.
 
-use super::protocol::Line;
+use super::protocol::{Bookmark, Line};
 
 /// Limits that concern the outcome rather than the child.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +42,7 @@ pub(super) enum Next {
 pub(super) struct Progress {
     bounds: Bounds,
     total: Option<u32>,
+    outline: Vec<Bookmark>,
     pages: Vec<Result<String, String>>,
     refusal: Option<String>,
     crashes: u32,
@@ -49,7 +50,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, total: None, pages: Vec::new(), refusal: None, crashes: 0 }
+        Self { bounds, total: None, outline: Vec::new(), pages: Vec::new(), refusal: None, crashes: 0 }
     }
 
     /// 1-based number of the page that is being read, or would be next.
@@ -64,7 +65,10 @@ impl Progress {
     /// Takes in a line; `false` when it is none that can come here, after which the child is not to be trusted.
     pub fn take(&mut self, line: Line) -> bool {
         match line {
-            Line::Pages { pages } => self.learn_total(pages),
+            Line::Pages { pages, outline } => {
+                self.learn_total(pages);
+                self.outline = outline;
+            }
             Line::Text { page, text } if self.expects(page) => self.pages.push(Ok(text)),
             Line::PageError { page, error } if self.expects(page) => self.pages.push(Err(error)),
             Line::FileError { error } => self.refusal = Some(error),
@@ -111,8 +115,9 @@ impl Progress {
         if self.is_complete() { Next::Done } else { Next::Continue { first_page: self.next_page() } }
     }
 
-    pub fn into_pages(self) -> Vec<Result<String, String>> {
-        self.pages
+    /// The pages in order, and the file's outline by page.
+    pub fn finish(self) -> (Vec<Result<String, String>>, Vec<Bookmark>) {
+        (self.pages, self.outline)
     }
 }
 
@@ -143,6 +148,10 @@ mod tests {
         Progress::new(Bounds { max_pages: 10, max_crashes: 2 })
     }
 
+    fn pages(pages: u32) -> Line {
+        Line::Pages { pages, outline: Vec::new() }
+    }
+
     fn text(page: u32) -> Line {
         Line::Text { page, text: format!("page {page}") }
     }
@@ -150,21 +159,21 @@ mod tests {
     #[test]
     fn a_page_that_kills_the_child_fails_alone() {
         let mut progress = progress();
-        assert!(progress.take(Line::Pages { pages: 3 }) && progress.take(text(1)));
+        assert!(progress.take(pages(3)) && progress.take(text(1)));
         assert_eq!(progress.after(&End::Died("crashed")), Next::Continue { first_page: 3 });
-        assert!(progress.take(Line::Pages { pages: 3 }) && progress.take(text(3)));
+        assert!(progress.take(pages(3)) && progress.take(text(3)));
         assert_eq!(progress.after(&End::Left), Next::Done);
-        let pages = progress.into_pages();
+        let pages = progress.finish().0;
         assert_eq!(pages, [Ok("page 1".into()), Err("crashed".into()), Ok("page 3".into())]);
     }
 
     #[test]
     fn too_many_crashes_end_the_work_and_every_page_has_a_reason() {
         let mut progress = progress();
-        assert!(progress.take(Line::Pages { pages: 9 }));
+        assert!(progress.take(pages(9)));
         assert_eq!(progress.after(&End::Stalled), Next::Continue { first_page: 2 });
         assert_eq!(progress.after(&End::Stalled), Next::Done);
-        assert_eq!(progress.into_pages().len(), 9);
+        assert_eq!(progress.finish().0.len(), 9);
     }
 
     #[test]
@@ -176,7 +185,7 @@ mod tests {
     fn lines_out_of_order_are_not_believed() {
         let mut progress = progress();
         assert!(!progress.take(text(1)));
-        assert!(progress.take(Line::Pages { pages: 2 }));
+        assert!(progress.take(pages(2)));
         assert!(!progress.take(text(2)));
         assert!(progress.take(text(1)) && progress.take(text(2)) && !progress.take(text(3)));
     }
@@ -184,7 +193,7 @@ mod tests {
     #[test]
     fn a_file_with_more_pages_than_allowed_is_refused_with_both_numbers() {
         let mut progress = progress();
-        assert!(progress.take(Line::Pages { pages: 11 }));
+        assert!(progress.take(pages(11)));
         let Next::Refuse(reason) = progress.after(&End::Left) else { panic!("must be refused") };
         assert!(reason.contains("11") && reason.contains("10"));
     }

@@ -16,12 +16,21 @@ pub(super) struct Orders {
     pub stack_bytes: usize,
 }
 
+/// An entry of a file's outline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Bookmark {
+    /// 1-based page on which its section begins.
+    pub page: u32,
+    /// Its title, the titles it stands under before it; never empty.
+    pub titles: Vec<String>,
+}
+
 /// One line of the child's output. `Pages` comes first, then one line for each page in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Line {
-    /// How many pages the file has.
-    Pages { pages: u32 },
+    /// How many pages the file has, and its outline by page.
+    Pages { pages: u32, outline: Vec<Bookmark> },
     /// A page's text; empty for a blank page.
     Text { page: u32, text: String },
     /// Why a page gave no text.
@@ -37,7 +46,7 @@ mod tests {
     #[test]
     fn every_kind_of_line_survives_the_pipe() {
         let lines = [
-            Line::Pages { pages: 3 },
+            Line::Pages { pages: 3, outline: vec![Bookmark { page: 2, titles: vec!["One".into(), "1.1".into()] }] },
             Line::Text { page: 1, text: "a\nb".into() },
             Line::PageError { page: 2, error: "no".into() },
             Line::FileError { error: "no".into() },
