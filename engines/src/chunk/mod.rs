@@ -100,7 +100,12 @@ impl Chunker for SentenceChunker {
 /// By the headings in the text where the format has such, else as the document names them beside it.
 fn sections(kind: DocumentKind, page: &PageText, text: &str) -> Vec<Section> {
     match kind {
-        DocumentKind::Markdown | DocumentKind::Html => headings::sections(text),
+        DocumentKind::Markdown
+        | DocumentKind::Html
+        | DocumentKind::Word
+        | DocumentKind::Presentation
+        | DocumentKind::Epub
+        | DocumentKind::Notebook => headings::sections(text),
         DocumentKind::Pdf | DocumentKind::PlainText => headings::named(text, &page.sections),
     }
 }

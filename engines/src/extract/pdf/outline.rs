@@ -8,7 +8,7 @@ use pdf_extract::{Dictionary, Document, Object, ObjectId, decode_text_string};
 
 use super::characters::legible;
 use super::fonts::entry;
-use super::protocol::Bookmark;
+use crate::extract::reader::Bookmark;
 
 /// Entries of an outline that are read; a large book has some hundred.
 const MAX_ENTRIES: usize = 10_000;

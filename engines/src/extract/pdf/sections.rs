@@ -2,7 +2,7 @@
 
 use mentor_actors::domain::SectionStart;
 
-use super::protocol::Bookmark;
+use crate::extract::reader::Bookmark;
 
 /// Lines that a heading may be broken into.
 const MAX_HEADING_LINES: usize = 3;
@@ -12,7 +12,7 @@ const RUNNING_TITLE_BYTES: usize = 100;
 const WITHIN: &str = " > ";
 
 /// The sections on a page: the one that runs on from before, and those that begin there. `outline` is sorted by page.
-pub(super) fn of_page(outline: &[Bookmark], page: u32, text: &str) -> Vec<SectionStart> {
+pub(in crate::extract) fn of_page(outline: &[Bookmark], page: u32, text: &str) -> Vec<SectionStart> {
     let before = outline.partition_point(|bookmark| bookmark.page < page);
     let on_page = outline[before..].iter().take_while(|bookmark| bookmark.page == page);
     let mut starts: Vec<SectionStart> = outline[..before].last().map(|running| start(0, running)).into_iter().collect();
