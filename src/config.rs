@@ -213,8 +213,12 @@ configuration! {
     chunk_overlap_tokens / "MENTOR_CHUNK_OVERLAP_TOKENS": usize = 0;
     /// Seconds one page may take to extract.
     extract_page_s / "MENTOR_EXTRACT_PAGE_S": u64 = 20;
-    /// Memory of the process that reads a PDF, in MiB.
+    /// Memory of the process that reads a document, in MiB.
     extract_memory_mb / "MENTOR_EXTRACT_MEMORY_MB": u64 = 2_048;
+    /// Recognise the text of PDF pages that are pictures, with the programs tesseract and pdftoppm. Takes seconds a page.
+    ocr / "MENTOR_OCR": bool = false;
+    /// Languages of that text, as tesseract names them, with + between them.
+    ocr_languages / "MENTOR_OCR_LANGUAGES": String = "eng".into();
     /// Largest file to ingest, in MiB.
     max_file_mb / "MENTOR_MAX_FILE_MB": u64 = 512;
     /// Ends of former ingests that can be gone back to with `mentor rollback`. Fewer are kept where the store would take more

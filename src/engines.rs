@@ -20,7 +20,8 @@ use mentor_actors::turn::{TurnServices, TurnSettings};
 use mentor_actors::workers::{RestartBudget, WorkerHealth, WorkerPool};
 use mentor_engines::chunk::{CHUNKER_VERSION, ChunkOptions, SentenceChunker};
 use mentor_engines::extract::FileExtractor;
-use mentor_engines::extract::pdf::{PdfExtractor, PdfLimits};
+use mentor_engines::extract::reader::{DocumentReader, ReaderLimits};
+use mentor_engines::extract::recognition::TextRecognition;
 use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, StoreIdentity};
 use mentor_engines::llama::{GpuLayers, LlamaConfig, LlamaInfo, LlamaSource};
 use mentor_engines::onnx::{EmbedderConfig, EmbedderInfo, OnnxEmbedder, OnnxTokenCounter};
@@ -182,18 +183,24 @@ pub fn for_ingest(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Re
     Ok(IngestEngines { embedding, extractor: Arc::new(extractor(config)?), chunker: Arc::new(chunker) })
 }
 
-/// First argument that makes the program read one PDF, in a process of its own, instead of a command.
-pub const EXTRACT_PDF: &str = "extract-pdf";
+/// First argument that makes the program read one document, in a process of its own, instead of a command.
+pub const READ_DOCUMENT: &str = "read-document";
+
+/// Longest time that text recognition may take for a page; a dense one takes about ten seconds on a slow core.
+const RECOGNITION_TIME: Duration = Duration::from_secs(60);
 
 fn extractor(config: &Config) -> anyhow::Result<FileExtractor> {
     let program = std::env::current_exe().context("cannot find the program's own file")?;
-    let limits = PdfLimits {
-        memory_bytes: config.extract_memory_mb << 20,
-        page_time: Duration::from_secs(config.extract_page_s),
-        ..PdfLimits::default()
+    let memory_bytes = config.extract_memory_mb << 20;
+    let page_time = Duration::from_secs(config.extract_page_s);
+    let limits = ReaderLimits { memory_bytes, page_time, ..ReaderLimits::default() };
+    let find = || {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        TextRecognition::find(&path, &config.ocr_languages, RECOGNITION_TIME, memory_bytes).map_err(anyhow::Error::msg)
     };
-    let pdf = PdfExtractor { program, arguments: vec![EXTRACT_PDF.into()], limits };
-    Ok(FileExtractor::new(config.max_file_mb << 20).with_pdf(pdf))
+    let recognition = config.ocr.then(find).transpose()?;
+    let reader = DocumentReader { program, arguments: vec![READ_DOCUMENT.into()], limits, recognition };
+    Ok(FileExtractor::new(config.max_file_mb << 20).with_reader(reader))
 }
 
 /// Opens the store for writing; with `overwrite` as a new and empty one.

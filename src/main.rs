@@ -10,16 +10,16 @@ use clap::Parser as _;
 use mentor::cli::{BenchCommand, Cli, Command, ServeArgs};
 use mentor::commands;
 use mentor::config::Config;
-use mentor::engines::EXTRACT_PDF;
+use mentor::engines::READ_DOCUMENT;
 use tracing_subscriber::EnvFilter;
 
 /// A wrong command line, configuration or environment; also what clap exits with.
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
-    // The extractor's process gets no configuration, no log and no environment, and its orders are no command line of ours.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == EXTRACT_PDF) {
-        return commands::extract_pdf();
+    // The document reader's process gets no configuration, no log and no environment, and its orders are no command line of ours.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == READ_DOCUMENT) {
+        return commands::read_document();
     }
     let cli = Cli::parse();
     match run(cli) {

@@ -151,11 +151,11 @@ fn question_text(passages: &[&ScoredPassage], which: &str, question: &str) -> St
     text
 }
 
-/// File and page, or file and section, for people and models alike.
+/// File and page or slide, or file and section, for people and models alike.
 #[must_use]
 pub fn place_of(passage: &Passage) -> String {
     match (passage.page, &passage.section) {
-        (Some(page), _) => format!("{}, page {page}", passage.file_name),
+        (Some(page), _) => format!("{}, {} {page}", passage.file_name, passage.kind.page_name()),
         (None, Some(section)) => format!("{}, {section}", passage.file_name),
         (None, None) => passage.file_name.clone(),
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mentor_actors::domain::{Chunk, DocumentContent, DocumentKind, PageText};
+use mentor_actors::domain::{Chunk, DocumentContent, DocumentKind, PageText, SectionStart};
 use mentor_actors::ports::{Chunker, TokenCounter};
 use mentor_engines::chunk::{ChunkOptions, SentenceChunker};
 
@@ -27,7 +27,11 @@ fn options(target_tokens: usize, limit_tokens: usize, overlap_tokens: usize) -> 
 }
 
 fn document(kind: DocumentKind, pages: &[&str]) -> DocumentContent {
-    let page = |(number, text): (u32, &&str)| PageText { page: Some(number), text: Ok((*text).to_owned()) };
+    let page = |(number, text): (u32, &&str)| PageText {
+        page: Some(number),
+        text: Ok((*text).to_owned()),
+        sections: Vec::new(),
+    };
     DocumentContent { kind, pages: (1..).zip(pages).map(page).collect() }
 }
 
@@ -124,7 +128,7 @@ fn chunks_never_span_pages_and_know_theirs() {
 
 #[test]
 fn a_page_without_text_gives_no_chunk() {
-    let failed = PageText { page: Some(1), text: Err("scanned".into()) };
+    let failed = PageText { page: Some(1), text: Err("scanned".into()), sections: Vec::new() };
     let document = DocumentContent { kind: DocumentKind::Pdf, pages: vec![failed] };
     assert!(chunker(ChunkOptions::default()).chunk(&document).is_empty());
 }
@@ -145,6 +149,28 @@ fn markdown_chunks_carry_the_nearest_heading_and_never_cross_one() {
         (Some("The stack"), "## The `stack`\n\nThe stack."),
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn chunks_of_a_page_carry_the_sections_the_document_names_and_never_cross_one() {
+    let start = |byte, title: &str| SectionStart { byte, title: title.to_owned() };
+    let text = "The end of it.\n\n7.2 Heaps\nA heap is a tree.";
+    let heaps = text.find("7.2").expect("it is there");
+    let page = |sections| DocumentContent {
+        kind: DocumentKind::Pdf,
+        pages: vec![PageText { page: Some(9), text: Ok(text.to_owned()), sections }],
+    };
+    let found = |sections| {
+        let chunks = chunker(ChunkOptions::default()).chunk(&page(sections));
+        chunks.into_iter().map(|chunk| (chunk.section, chunk.text)).collect::<Vec<_>>()
+    };
+    let (before, after) = ("The end of it.".to_owned(), "7.2 Heaps\nA heap is a tree.".to_owned());
+    let expected = [(Some("Trees".to_owned()), before.clone()), (Some("Trees > Heaps".to_owned()), after.clone())];
+    assert_eq!(found(vec![start(0, "Trees"), start(heaps, "Trees > Heaps")]), expected);
+    assert_eq!(found(vec![start(heaps, "Heaps")]), [(None, before), (Some("Heaps".to_owned()), after)]);
+    // Places that cannot be are brought to where a text can be cut.
+    let odd = vec![start(3, "a"), start(3, "b"), start(1, "c"), start(10_000, "d")];
+    assert_eq!(found(odd).iter().map(|(_, text)| text.len()).sum::<usize>(), text.len() - " ".len());
 }
 
 #[test]

@@ -56,7 +56,7 @@ async fn a_renamed_document_keeps_its_passages_and_replaces_what_had_the_name() 
     drop(corpus);
     let reader = reader(folder.path());
     assert_eq!(reader.documents().await.unwrap(), [new]);
-    let hits = reader.search(query(RIGHT.into(), 10)).await.unwrap();
+    let hits = reader.search(query(RIGHT.into(), 10)).await.unwrap().passages;
     assert_eq!(hits.len(), 2);
     let passage = &hits[0].passage;
     assert_eq!((passage.document_id.0.as_str(), passage.file_name.as_str()), ("week 2/new.pdf", "new.pdf"));
@@ -78,7 +78,7 @@ async fn a_record_can_be_changed_alone_and_a_failure_is_remembered_without_count
     assert_eq!((stats.documents, stats.chunks), (1, 2));
     drop(corpus);
     assert_eq!(survey(folder.path()).records(), [noted, broken]);
-    assert_eq!(reader(folder.path()).search(query(RIGHT.into(), 10)).await.unwrap().len(), 2);
+    assert_eq!(reader(folder.path()).search(query(RIGHT.into(), 10)).await.unwrap().passages.len(), 2);
 }
 
 #[test]
@@ -236,7 +236,7 @@ async fn a_store_made_beside_takes_over_and_a_reader_follows() {
     assert_eq!(reader.documents().await.unwrap()[0].id, id("a.pdf"));
     replacement.swap().unwrap();
     assert_eq!(reader.documents().await.unwrap()[0].id, id("b.pdf"));
-    let hits = reader.search(query(RIGHT.into(), 5)).await.unwrap();
+    let hits = reader.search(query(RIGHT.into(), 5)).await.unwrap().passages;
     assert_eq!((hits.len(), &hits[0].passage.document_id), (1, &id("b.pdf")));
     put(&mut writer(folder.path()), "c.pdf", 3, &[RIGHT]);
     assert_eq!(reader.documents().await.unwrap().len(), 2);
@@ -251,7 +251,7 @@ async fn a_reader_sees_a_new_version_by_itself() {
     put(&mut corpus, "a.pdf", 2, &[RIGHT, RIGHT]);
     // Nothing but searching: the reader looks for new versions each second.
     let mut tries = 0;
-    while reader.search(query(RIGHT.into(), 5)).await.unwrap().len() < 2 {
+    while reader.search(query(RIGHT.into(), 5)).await.unwrap().passages.len() < 2 {
         tries += 1;
         assert!(tries < 200, "the new version never showed");
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
@@ -278,7 +278,7 @@ async fn an_answer_never_mixes_two_versions() {
                         let hits = match reader.search(query(RIGHT.into(), 100)).await {
                             // A writer that never rests may remove a version faster than the disk is searched.
                             Err(_) if options.max_resident_rows == 0 => continue,
-                            found => found.unwrap(),
+                            found => found.unwrap().passages,
                         };
                         let generation =
                             |hit: &mentor_actors::domain::ScoredPassage| hit.passage.chunk_id.0[..16].to_owned();

@@ -193,7 +193,7 @@ async fn read(data_dir: &Path) -> State {
     let Some(survey) = StoreSurvey::open(data_dir).unwrap() else { return State::new() };
     let reader = LanceRetriever::open(data_dir, &identity(2), ReaderOptions::default()).unwrap();
     assert_eq!(reader.documents().await.unwrap(), survey.records());
-    let hits = reader.search(query(vec![1.0, 0.0], 1_000)).await.unwrap();
+    let hits = reader.search(query(vec![1.0, 0.0], 1_000)).await.unwrap().passages;
     let mut state = State::new();
     for record in survey.records() {
         let step = u64::from_be_bytes(record.hash.0[..8].try_into().unwrap());

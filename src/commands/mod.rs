@@ -61,9 +61,9 @@ pub fn models(config: &Config, arguments: ModelsArgs) -> anyhow::Result<u8> {
     Ok(u8::try_from(code).unwrap_or(1))
 }
 
-/// The extractor's own process: reads one PDF, writes its pages.
+/// The document reader's own process: reads one document, writes its pages.
 #[must_use]
-pub fn extract_pdf() -> ExitCode {
-    let code = mentor_engines::extract::pdf::run_pdf_child();
+pub fn read_document() -> ExitCode {
+    let code = mentor_engines::extract::reader::run_document_reader();
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

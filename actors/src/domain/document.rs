@@ -11,19 +11,64 @@ pub enum DocumentKind {
     Markdown,
     /// Hypertext: has headings.
     Html,
+    /// Word processor's documents in Office Open XML: has headings.
+    Word,
+    /// Slides in Office Open XML: a slide is a page.
+    Presentation,
+    /// Electronic books: has headings.
+    Epub,
+    /// Jupyter notebooks: has headings.
+    Notebook,
     /// Anything else that is text.
     PlainText,
 }
 
 impl DocumentKind {
-    /// The kind a file's extension promises; `None` for files that are not course materials.
+    /// Every kind.
+    const ALL: [Self; 8] = [
+        Self::Pdf,
+        Self::Markdown,
+        Self::Html,
+        Self::Word,
+        Self::Presentation,
+        Self::Epub,
+        Self::Notebook,
+        Self::PlainText,
+    ];
+
+    /// The kind a file's extension promises; `None` for files that are not course materials, or cannot be read
+    /// ([`Self::refusal`] tells which).
     #[must_use]
     pub fn from_extension(extension: &str) -> Option<Self> {
         match extension.to_ascii_lowercase().as_str() {
             "pdf" => Some(Self::Pdf),
             "md" | "markdown" => Some(Self::Markdown),
             "html" | "htm" | "xhtml" => Some(Self::Html),
+            "docx" | "docm" => Some(Self::Word),
+            "pptx" | "pptm" | "ppsx" => Some(Self::Presentation),
+            "epub" => Some(Self::Epub),
+            "ipynb" => Some(Self::Notebook),
             "txt" | "text" => Some(Self::PlainText),
+            _ => None,
+        }
+    }
+
+    /// What to do with a file that is likely to be course material in a format that cannot be read, by its extension; `None` for
+    /// files that can be read, and for those that are something else.
+    #[must_use]
+    pub fn refusal(extension: &str) -> Option<&'static str> {
+        match extension.to_ascii_lowercase().as_str() {
+            "doc" | "dot" | "rtf" | "odt" | "wpd" | "wps" | "pages" => {
+                Some("this word processor's format cannot be read: save it as .docx or PDF")
+            }
+            "ppt" | "pps" | "pot" | "odp" | "key" => {
+                Some("this format of slides cannot be read: save it as .pptx or PDF")
+            }
+            "xls" | "xlsx" | "xlsm" | "ods" | "numbers" => Some("spreadsheets cannot be read: save it as PDF"),
+            "mobi" | "azw" | "azw3" | "fb2" => Some("this format of books cannot be read: convert it to EPUB or PDF"),
+            "djvu" | "djv" | "ps" | "dvi" | "xps" | "tex" => Some("this format cannot be read: convert it to PDF"),
+            "rst" | "adoc" | "asciidoc" | "org" => Some("this markup cannot be read: convert it to Markdown or HTML"),
+            "zip" | "rar" | "7z" | "tar" | "gz" | "tgz" => Some("archives are not looked into: unpack it"),
             _ => None,
         }
     }
@@ -35,6 +80,10 @@ impl DocumentKind {
             Self::Pdf => "application/pdf",
             Self::Markdown => "text/markdown",
             Self::Html => "text/html",
+            Self::Word => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+            Self::Presentation => "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+            Self::Epub => "application/epub+zip",
+            Self::Notebook => "application/x-ipynb+json",
             Self::PlainText => "text/plain",
         }
     }
@@ -42,7 +91,16 @@ impl DocumentKind {
     /// The inverse of [`Self::media_type`].
     #[must_use]
     pub fn from_media_type(text: &str) -> Option<Self> {
-        [Self::Pdf, Self::Markdown, Self::Html, Self::PlainText].into_iter().find(|kind| kind.media_type() == text)
+        Self::ALL.into_iter().find(|kind| kind.media_type() == text)
+    }
+
+    /// What its numbered parts are called.
+    #[must_use]
+    pub fn page_name(self) -> &'static str {
+        match self {
+            Self::Presentation => "slide",
+            _ => "page",
+        }
     }
 }
 
@@ -53,6 +111,18 @@ pub struct PageText {
     pub page: Option<u32>,
     /// The page's text, or why there is none.
     pub text: Result<String, String>,
+    /// Sections of the text that the document names beside it, as the outline of a PDF does, in order. Empty where the document
+    /// has none, or where its headings stand in the text.
+    pub sections: Vec<SectionStart>,
+}
+
+/// Where a section begins on a page, and what it is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SectionStart {
+    /// Byte of the page's text; 0 for a section that runs on from an earlier page.
+    pub byte: usize,
+    /// Its title, titles of the sections around it before it: `Heaps > Binary heaps`.
+    pub title: String,
 }
 
 /// What extraction found in a file.
@@ -69,7 +139,7 @@ pub struct DocumentContent {
 pub struct Chunk {
     /// 1-based page, where the document has pages.
     pub page: Option<u32>,
-    /// Nearest heading above, where the document has headings.
+    /// Nearest heading above, or the title of its section in the document's outline, where the document has either.
     pub section: Option<String>,
     /// Where it stands in its page's text, in characters.
     pub span: CharSpan,
@@ -158,5 +228,22 @@ mod tests {
         assert!(!record.was_read());
         record.hash = hash(2);
         assert!(record.was_read());
+    }
+
+    #[test]
+    fn every_kind_is_known_by_its_media_type() {
+        for kind in DocumentKind::ALL {
+            assert_eq!(DocumentKind::from_media_type(kind.media_type()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_what_to_do_and_what_can_does_not() {
+        assert_eq!(
+            DocumentKind::refusal("DOC"),
+            Some("this word processor's format cannot be read: save it as .docx or PDF")
+        );
+        assert_eq!((DocumentKind::refusal("docx"), DocumentKind::refusal("png")), (None, None));
+        assert_eq!(DocumentKind::from_extension("PPTX"), Some(DocumentKind::Presentation));
     }
 }

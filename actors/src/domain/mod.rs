@@ -12,6 +12,7 @@ mod turn;
 pub use device::Device;
 pub use document::{
     Chunk, CorpusStats, DocumentContent, DocumentFailure, DocumentKind, DocumentRecord, EmbeddedChunk, PageText,
+    SectionStart,
 };
 pub use error::{EngineError, ErrorCode, TurnError};
 pub use ids::{ChunkId, ConversationId, DocumentHash, DocumentId, InvalidId, TurnId};

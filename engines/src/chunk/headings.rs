@@ -1,7 +1,8 @@
-//! Sections of Markdown text.
+//! Sections of a text: by its headings in Markdown, or as the document names them.
 
 use std::ops::Range;
 
+use mentor_actors::domain::SectionStart;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 /// Longest title kept, in characters.
@@ -32,6 +33,25 @@ pub(super) fn sections(text: &str) -> Vec<Section> {
             sections.push(Section { range: heading.start..heading.start, title });
         }
         body = heading.end;
+    }
+    sections.last_mut().expect("there is always a section").range.end = text.len();
+    sections
+}
+
+/// The sections that begin at the given places; together they are the whole text.
+pub(super) fn named(text: &str, starts: &[SectionStart]) -> Vec<Section> {
+    let mut sections = vec![Section { range: 0..0, title: None }];
+    for start in starts {
+        // Never empty: it starts with one section, and each step leaves one more or as many.
+        let last = sections.last_mut().expect("there is always a section");
+        let byte = text.floor_char_boundary(start.byte).max(last.range.start);
+        last.range.end = byte;
+        let title = shortened(&start.title);
+        if text[last.range.clone()].trim().is_empty() {
+            last.title = title;
+        } else {
+            sections.push(Section { range: byte..byte, title });
+        }
     }
     sections.last_mut().expect("there is always a section").range.end = text.len();
     sections

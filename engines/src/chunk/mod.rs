@@ -23,7 +23,7 @@ use packing::Budget;
 use words::WordCounts;
 
 /// Version of the rules by which documents are cut; a store keeps it, and a program with other rules does not mix with it.
-pub const CHUNKER_VERSION: u32 = 1;
+pub const CHUNKER_VERSION: u32 = 2;
 
 /// `[CLS]` and `[SEP]`, which the embedder adds to every text.
 const SPECIAL_TOKENS: usize = 2;
@@ -67,7 +67,7 @@ impl SentenceChunker {
     fn chunk_page(&self, kind: DocumentKind, page: &PageText, words: &WordCounts, chunks: &mut Vec<Chunk>) {
         let Ok(text) = &page.text else { return };
         let mut place = Place::default();
-        for section in sections(kind, text) {
+        for section in sections(kind, page, text) {
             let units = units::of(text, section.range.clone(), words, self.budget.target);
             for range in packing::pack(&units, self.budget) {
                 let piece = &text[range.clone()];
@@ -97,10 +97,16 @@ impl Chunker for SentenceChunker {
     }
 }
 
-fn sections(kind: DocumentKind, text: &str) -> Vec<Section> {
+/// By the headings in the text where the format has such, else as the document names them beside it.
+fn sections(kind: DocumentKind, page: &PageText, text: &str) -> Vec<Section> {
     match kind {
-        DocumentKind::Markdown | DocumentKind::Html => headings::sections(text),
-        DocumentKind::Pdf | DocumentKind::PlainText => vec![Section { range: 0..text.len(), title: None }],
+        DocumentKind::Markdown
+        | DocumentKind::Html
+        | DocumentKind::Word
+        | DocumentKind::Presentation
+        | DocumentKind::Epub
+        | DocumentKind::Notebook => headings::sections(text),
+        DocumentKind::Pdf | DocumentKind::PlainText => headings::named(text, &page.sections),
     }
 }
 

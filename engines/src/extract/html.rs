@@ -1,27 +1,34 @@
 //! HTML files, as light Markdown: `# heading` lines, blank lines between blocks, listings fenced.
 
 use encoding_rs::Encoding;
-use mentor_actors::domain::{DocumentContent, DocumentKind, EngineError};
 use scraper::{Html, Node};
 
-use super::{encoding, file};
+use super::encoding;
+use super::light_markdown::LightMarkdown;
 
 /// A declaration of the encoding must stand within so many bytes.
 const DECLARATION_BYTES: usize = 1024;
-const FENCE: &str = "```";
 /// Elements that may be open at once. The parser's work grows with the square of it; browsers stop at 512.
 const MAX_OPEN_ELEMENTS: usize = 5_000;
 
 /// The readable text of a page: no scripts, styles, navigation or controls.
 ///
 /// # Errors
-/// [`EngineError::Failed`] when the bytes are not text, or the elements are nested as in no page made to be read.
-pub fn extract(bytes: &[u8]) -> Result<DocumentContent, EngineError> {
-    let source = encoding::decode(bytes, declared_encoding(bytes))?;
-    if most_open_elements(&source) > MAX_OPEN_ELEMENTS {
-        return Err(EngineError::Failed("the elements of the page are nested too deeply".to_owned()));
+/// That the bytes are not text, or the elements are nested as in no page made to be read.
+pub(super) fn read(bytes: &[u8]) -> Result<String, String> {
+    let source = encoding::decode(bytes, declared_encoding(bytes)).map_err(|error| error.to_string())?;
+    markdown_of(&source)
+}
+
+/// The same for a page that is decoded already.
+///
+/// # Errors
+/// That the elements are nested as in no page made to be read.
+pub(super) fn markdown_of(source: &str) -> Result<String, String> {
+    if most_open_elements(source) > MAX_OPEN_ELEMENTS {
+        return Err("the elements of the page are nested too deeply".to_owned());
     }
-    Ok(file::without_pages(DocumentKind::Html, to_markdown(&source)))
+    Ok(to_markdown(source))
 }
 
 /// What `<meta charset=...>` or its older form says.
@@ -85,7 +92,7 @@ fn closes_itself(name: &str) -> bool {
 /// Walks the tree with a stack of its own: documents nest deeper than a thread's stack.
 fn to_markdown(source: &str) -> String {
     let html = Html::parse_document(source);
-    let mut writer = Writer::default();
+    let mut writer = LightMarkdown::default();
     let mut open = vec![(html.tree.root(), false)];
     while let Some((node, seen)) = open.pop() {
         match node.value() {
@@ -123,183 +130,6 @@ fn is_unread(name: &str) -> bool {
             | "textarea"
             | "datalist"
     )
-}
-
-fn is_block(name: &str) -> bool {
-    matches!(
-        name,
-        "p" | "div"
-            | "section"
-            | "article"
-            | "main"
-            | "aside"
-            | "header"
-            | "footer"
-            | "ul"
-            | "ol"
-            | "dl"
-            | "dt"
-            | "dd"
-            | "table"
-            | "caption"
-            | "blockquote"
-            | "figure"
-            | "figcaption"
-            | "address"
-            | "details"
-            | "summary"
-            | "form"
-            | "fieldset"
-            | "hr"
-            | "body"
-    )
-}
-
-fn heading_level(name: &str) -> Option<usize> {
-    let level = name.strip_prefix('h')?.parse().ok()?;
-    (1..=6).contains(&level).then_some(level)
-}
-
-/// White space that is owed before the next text.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Owed {
-    #[default]
-    Nothing,
-    Space,
-    Newline,
-    BlankLine,
-}
-
-#[derive(Debug, Default)]
-struct Writer {
-    markdown: String,
-    owed: Owed,
-    in_heading: bool,
-    /// Listings do not nest in valid HTML, but in some that is written.
-    listings: usize,
-}
-
-impl Writer {
-    fn open(&mut self, name: &str) {
-        if let Some(level) = heading_level(name) {
-            self.owe(Owed::BlankLine);
-            self.mark(&format!("{} ", "#".repeat(level)));
-            self.in_heading = true;
-            return;
-        }
-        match name {
-            "pre" => self.open_listing(),
-            "br" if self.listings > 0 => self.markdown.push('\n'),
-            "br" | "tr" => self.owe(Owed::Newline),
-            "li" => {
-                self.owe(Owed::Newline);
-                self.mark("- ");
-            }
-            "td" | "th" if self.owed < Owed::Newline && !self.at_line_start() => {
-                self.owed = Owed::Space;
-                self.mark("| ");
-            }
-            _ if is_block(name) => self.owe(Owed::BlankLine),
-            _ => {}
-        }
-    }
-
-    fn close(&mut self, name: &str) {
-        if heading_level(name).is_some() {
-            self.in_heading = false;
-            self.owe(Owed::BlankLine);
-        } else if name == "pre" {
-            self.close_listing();
-        } else if is_block(name) {
-            self.owe(Owed::BlankLine);
-        } else if matches!(name, "li" | "tr") {
-            self.owe(Owed::Newline);
-        }
-    }
-
-    fn open_listing(&mut self) {
-        self.owe(Owed::BlankLine);
-        if self.listings == 0 {
-            self.mark(FENCE);
-            self.markdown.push('\n');
-        }
-        self.owed = Owed::Nothing;
-        self.listings += 1;
-    }
-
-    fn close_listing(&mut self) {
-        self.listings = self.listings.saturating_sub(1);
-        if self.listings == 0 {
-            if !self.at_line_start() {
-                self.markdown.push('\n');
-            }
-            self.markdown.push_str(FENCE);
-            self.owe(Owed::BlankLine);
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        if self.listings > 0 {
-            self.markdown.push_str(text);
-            return;
-        }
-        if text.starts_with(char::is_whitespace) {
-            self.owe(Owed::Space);
-        }
-        let mut words = text.split_whitespace();
-        if let Some(first) = words.next() {
-            self.settle();
-            if first.starts_with('#') && self.at_line_start() {
-                self.markdown.push('\\');
-            }
-            self.markdown.push_str(first);
-            for word in words {
-                self.markdown.push(' ');
-                self.markdown.push_str(word);
-            }
-            self.owed = if text.ends_with(char::is_whitespace) { Owed::Space } else { Owed::Nothing };
-        }
-    }
-
-    /// Writes a mark that belongs to the text after it.
-    fn mark(&mut self, mark: &str) {
-        self.settle();
-        self.markdown.push_str(mark);
-    }
-
-    fn owe(&mut self, owed: Owed) {
-        // A heading is one line, whatever stands in it.
-        let owed = if self.in_heading { owed.min(Owed::Space) } else { owed };
-        self.owed = self.owed.max(owed);
-    }
-
-    fn settle(&mut self) {
-        let owed = std::mem::take(&mut self.owed);
-        if self.markdown.is_empty() {
-            return;
-        }
-        match owed {
-            Owed::Nothing => {}
-            Owed::Space if self.markdown.ends_with([' ', '\n']) => {}
-            Owed::Space => self.markdown.push(' '),
-            Owed::Newline => self.end_line("\n"),
-            Owed::BlankLine => self.end_line("\n\n"),
-        }
-    }
-
-    fn end_line(&mut self, end: &str) {
-        self.markdown.truncate(self.markdown.trim_end_matches(' ').len());
-        self.markdown.push_str(end);
-    }
-
-    fn at_line_start(&self) -> bool {
-        self.markdown.is_empty() || self.markdown.ends_with('\n')
-    }
-
-    fn finish(mut self) -> String {
-        self.markdown.truncate(self.markdown.trim_end().len());
-        self.markdown
-    }
 }
 
 #[cfg(test)]
@@ -344,8 +174,8 @@ mod tests {
     fn deep_nesting_is_read_up_to_a_bound_and_refused_beyond() {
         let page = |depth| format!("{}deep{}", "<div>".repeat(depth), "</div>".repeat(depth));
         assert_eq!(to_markdown(&page(2_000)), "deep");
-        let refusal = extract(page(100_000).as_bytes()).expect_err("nested too deeply");
-        assert_eq!(refusal.to_string(), "the elements of the page are nested too deeply");
+        let refusal = read(page(100_000).as_bytes()).expect_err("nested too deeply");
+        assert_eq!(refusal, "the elements of the page are nested too deeply");
     }
 
     #[test]
@@ -355,7 +185,6 @@ mod tests {
 
     #[test]
     fn a_declared_encoding_is_used() {
-        let page = extract(b"<meta charset=\"iso-8859-7\"><p>\xE1\xE2</p>").expect("text");
-        assert_eq!(page.pages[0].text.as_deref(), Ok("αβ"));
+        assert_eq!(read(b"<meta charset=\"iso-8859-7\"><p>\xE1\xE2</p>").as_deref(), Ok("αβ"));
     }
 }

@@ -7,6 +7,7 @@
 
 use pdf_extract::{Dictionary, Document, Object, Stream};
 
+use super::unpack::{unpack, unpack_object};
 use super::{standard_encoding, unicode_map};
 
 /// Codes of a composite font: two bytes.
@@ -247,8 +248,8 @@ fn widths(document: &Document, font: &Dictionary) -> Vec<f64> {
 
 /// Copies the map from codes to Unicode, and says whether there was one.
 fn copy_unicode_map(document: &Document, font: &Dictionary, copy: &mut Dictionary) -> bool {
-    let Some(Object::Stream(stream)) = entry(document, font, b"ToUnicode") else { return false };
-    let Some(map) = stream.get_plain_content().ok().and_then(|map| unicode_map::rewritten(&map)) else { return false };
+    let map = entry(document, font, b"ToUnicode").and_then(unpack_object);
+    let Some(map) = map.and_then(|map| unicode_map::rewritten(&map)) else { return false };
     copy.set("ToUnicode", Stream::new(Dictionary::new(), map));
     true
 }
@@ -256,7 +257,7 @@ fn copy_unicode_map(document: &Document, font: &Dictionary, copy: &mut Dictionar
 /// Copies a stream, decoded, and says whether there was one.
 fn copy_stream(document: &Document, from: &Dictionary, key: &[u8], to: &mut Dictionary) -> bool {
     let Some(Object::Stream(stream)) = entry(document, from, key) else { return false };
-    let Ok(content) = stream.get_plain_content() else { return false };
+    let Ok(content) = unpack(stream) else { return false };
     let mut dictionary = Dictionary::new();
     if let Ok(subtype) = stream.dict.get(b"Subtype") {
         dictionary.set("Subtype", subtype.clone());

@@ -52,7 +52,7 @@ impl Vocabulary {
 }
 
 /// Decides every [`DIVIDED`] of the pages, and composes their characters (NFC).
-pub(super) fn resolve<'t>(pages: impl Iterator<Item = &'t mut String>) {
+pub(in crate::extract) fn resolve<'t>(pages: impl Iterator<Item = &'t mut String>) {
     let mut pages: Vec<_> = pages.collect();
     let mut vocabulary = Vocabulary::default();
     for page in &mut pages {

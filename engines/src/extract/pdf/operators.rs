@@ -8,6 +8,7 @@ use pdf_extract::content::{Content, Operation};
 use pdf_extract::{Dictionary, Document, Object};
 
 use super::fonts::entry;
+use super::unpack::unpack;
 
 /// Forms within forms; also what ends a form that draws itself.
 const MAX_FORM_DEPTH: usize = 12;
@@ -27,8 +28,12 @@ pub(super) struct Reduced {
     pub operations: Vec<Operation>,
     /// Whether the page shows any string.
     pub shows_text: bool,
-    /// Whether the page draws any image.
-    pub draws_image: bool,
+    /// Area of the images it draws, each counted whole, in square units of the page.
+    pub image_area: f64,
+    /// Shapes that it fills or strokes.
+    pub shapes: usize,
+    /// Whether a part of it could not be unpacked.
+    pub lacks_form: bool,
 }
 
 /// Reduces one page's content.
@@ -38,7 +43,7 @@ pub(super) fn reduce(
     resources: &Dictionary,
     shelf: &mut dyn FontShelf,
 ) -> Reduced {
-    let mut reducer = Reducer { document, shelf, page: Reduced::default() };
+    let mut reducer = Reducer { document, shelf, page: Reduced::default(), scale: 1.0 };
     reducer.stream(content, resources, 0);
     reducer.page
 }
@@ -47,25 +52,29 @@ struct Reducer<'d, 's> {
     document: &'d Document,
     shelf: &'s mut dyn FontShelf,
     page: Reduced,
+    /// Area on the page of a unit square of the content.
+    scale: f64,
 }
 
 impl Reducer<'_, '_> {
     fn stream(&mut self, content: &[u8], resources: &Dictionary, depth: usize) {
         let Ok(content) = Content::decode(content) else { return };
-        let mut saved = 0_usize;
+        let mut saved = Vec::new();
         for operation in &content.operations {
             if self.page.operations.len() >= MAX_OPERATIONS {
                 break;
             }
             match operation.operator.as_str() {
-                "q" => saved += 1,
-                "Q" if saved == 0 => continue,
-                "Q" => saved -= 1,
+                "q" => saved.push(self.scale),
+                "Q" => match saved.pop() {
+                    Some(scale) => self.scale = scale,
+                    None => continue,
+                },
                 _ => {}
             }
             self.operation(operation, resources, depth);
         }
-        for _ in 0..saved {
+        for _ in saved {
             self.push("Q", Vec::new());
         }
     }
@@ -74,7 +83,8 @@ impl Reducer<'_, '_> {
         let operands = operation.operands.as_slice();
         match operation.operator.as_str() {
             operator @ ("q" | "Q" | "BT" | "ET" | "T*") => self.push(operator, Vec::new()),
-            operator @ ("cm" | "Tm") => self.push_numbers(operator, operands, 6),
+            "cm" => self.transform(operands),
+            "Tm" => self.push_numbers("Tm", operands, 6),
             operator @ ("Td" | "TD") => self.push_numbers(operator, operands, 2),
             operator @ ("Tc" | "Tw" | "Tz" | "TL" | "Ts") => self.push_numbers(operator, operands, 1),
             "Tf" => self.font(operands, resources),
@@ -89,7 +99,8 @@ impl Reducer<'_, '_> {
             }
             "TJ" => self.show_spaced(operands.last()),
             "Do" => self.external(operands, resources, depth),
-            "BI" => self.page.draws_image = true,
+            "BI" => self.page.image_area += self.scale,
+            "f" | "F" | "f*" | "B" | "B*" | "b" | "b*" | "S" | "s" | "sh" => self.page.shapes += 1,
             _ => {}
         }
     }
@@ -101,6 +112,14 @@ impl Reducer<'_, '_> {
     fn push_numbers(&mut self, operator: &str, operands: &[Object], count: usize) {
         if operands.len() == count && operands.iter().all(is_number) {
             self.push(operator, operands.to_vec());
+        }
+    }
+
+    fn transform(&mut self, matrix: &[Object]) {
+        self.push_numbers("cm", matrix, 6);
+        if let [a, b, c, d, _, _] = matrix {
+            let [a, b, c, d] = [a, b, c, d].map(|number| f64::from(number.as_float().unwrap_or_default()));
+            self.scale *= (a * d - b * c).abs();
         }
     }
 
@@ -140,20 +159,25 @@ impl Reducer<'_, '_> {
         let external = externals.and_then(|externals| entry(self.document, externals, name));
         let Some(Object::Stream(stream)) = external else { return };
         if stream.dict.get(b"Subtype").and_then(Object::as_name).ok() != Some(b"Form") {
-            self.page.draws_image = true;
+            self.page.image_area += self.scale;
             return;
         }
         if depth >= MAX_FORM_DEPTH {
             return;
         }
-        let Ok(content) = stream.get_plain_content() else { return };
+        let Ok(content) = unpack(stream) else {
+            self.page.lacks_form = true;
+            return;
+        };
         let own = entry(self.document, &stream.dict, b"Resources").and_then(|own| own.as_dict().ok());
+        let scale = self.scale;
         self.push("q", Vec::new());
         if let Some(matrix) = entry(self.document, &stream.dict, b"Matrix").and_then(|matrix| matrix.as_array().ok()) {
-            self.push_numbers("cm", matrix, 6);
+            self.transform(matrix);
         }
         self.stream(&content, own.unwrap_or(resources), depth + 1);
         self.push("Q", Vec::new());
+        self.scale = scale;
     }
 }
 

@@ -6,7 +6,7 @@
 use super::lines::Line;
 
 /// Stands where a word was divided at the end of a line, until [`super::hyphens`] decides whether the hyphen stays.
-pub(super) const DIVIDED: char = '\u{AD}';
+pub(in crate::extract) const DIVIDED: char = '\u{AD}';
 /// Distance of baselines in font sizes, where the page itself does not tell.
 const USUAL_LEADING: f64 = 1.2;
 /// A gap this many times the usual one ends a paragraph.

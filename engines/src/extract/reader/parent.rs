@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::iter;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -10,24 +11,29 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mentor_actors::domain::{DocumentContent, DocumentKind, EngineError, PageText};
-use mentor_actors::ports::Extractor;
 
-use super::hyphens;
+use super::pages::NoText;
 use super::progress::{Bounds, End, Next, Progress};
-use super::protocol::{Line, Orders};
+use super::protocol::{Bookmark, Line, Orders};
+use crate::extract::pdf::{hyphens, sections};
+use crate::extract::recognition::TextRecognition;
 
-/// Readers accept the header anywhere in the first kilobyte.
-const HEADER_BYTES: u64 = 1024;
+/// A page's text, or why there is none.
+type PageResult = Result<String, NoText>;
 /// Lines between the pipe and the parent; small, since pages are taken as they come.
 const LINE_QUEUE: usize = 16;
 
 /// How long a child may take from closing its output to its end.
 const GRACE: Duration = Duration::from_secs(1);
-const GARBLED: End = End::Died("the PDF reader wrote something that is no page");
+const GARBLED: End = End::Died("the document reader wrote something that is no page");
+/// After a page that took too long, the next ones get only this part of its time, and more than so many end the work: a file made
+/// of such pages must not cost much more than one of them.
+const PATIENCE_LOST: u32 = 10;
+const MAX_STALLS: u32 = 3;
 
-/// What one PDF file may cost.
+/// What one file may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PdfLimits {
+pub struct ReaderLimits {
     /// Longest time without a finished page. Also the longest time to open the file.
     pub page_time: Duration,
     /// Longest time for the whole file.
@@ -46,7 +52,7 @@ pub struct PdfLimits {
     pub max_crashes: u32,
 }
 
-impl Default for PdfLimits {
+impl Default for ReaderLimits {
     fn default() -> Self {
         Self {
             page_time: Duration::from_secs(20),
@@ -55,47 +61,59 @@ impl Default for PdfLimits {
             cpu_seconds: 600,
             stack_bytes: 64 << 20,
             max_pages: 20_000,
-            max_output_bytes: 256 << 20,
+            max_output_bytes: 64 << 20,
             max_crashes: 10,
         }
     }
 }
 
-/// Reads PDF files through child processes.
+/// Reads documents through child processes.
 #[derive(Debug, Clone)]
-pub struct PdfExtractor {
-    /// The program that calls [`super::run_pdf_child`].
+pub struct DocumentReader {
+    /// The program that calls [`super::run_document_reader`].
     pub program: PathBuf,
     /// Its arguments up to that call; the orders are added behind them.
     pub arguments: Vec<String>,
     /// What one file may cost.
-    pub limits: PdfLimits,
+    pub limits: ReaderLimits,
+    /// Reads pages that are pictures, where it is wanted.
+    pub recognition: Option<TextRecognition>,
 }
 
-impl Extractor for PdfExtractor {
-    fn extract(&self, file: &Path) -> Result<DocumentContent, EngineError> {
-        check_header(file)?;
-        let mut pages = self.read_pages(file)?;
-        hyphens::resolve(pages.iter_mut().filter_map(|page| page.as_mut().ok()));
-        let pages = (1..).zip(pages).map(|(page, text)| PageText { page: Some(page), text }).collect();
-        Ok(DocumentContent { kind: DocumentKind::Pdf, pages })
+impl DocumentReader {
+    /// Reads a file of that kind.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] with the reason why the file as a whole cannot be read.
+    pub fn read(&self, kind: DocumentKind, file: &Path) -> Result<DocumentContent, EngineError> {
+        let (mut pages, outline) = self.read_pages(kind, file)?;
+        if kind == DocumentKind::Pdf {
+            if let Some(recognition) = &self.recognition {
+                recognition.read_pictures(file, &mut pages);
+            }
+            hyphens::resolve(pages.iter_mut().filter_map(|page| page.as_mut().ok()));
+        }
+        let pages = (1..).zip(pages).map(|(page, text)| (page, text.map_err(|no_text| no_text.reason)));
+        let pages = match kind {
+            DocumentKind::Pdf | DocumentKind::Presentation => pages.map(|page| numbered(page, &outline)).collect(),
+            _ => joined(pages.collect())?,
+        };
+        Ok(DocumentContent { kind, pages })
     }
-}
 
-impl PdfExtractor {
-    fn read_pages(&self, file: &Path) -> Result<Vec<Result<String, String>>, EngineError> {
-        let PdfLimits { max_pages, max_crashes, .. } = self.limits;
-        let mut progress = Progress::new(Bounds { max_pages, max_crashes });
+    fn read_pages(&self, kind: DocumentKind, file: &Path) -> Result<(Vec<PageResult>, Vec<Bookmark>), EngineError> {
+        let ReaderLimits { max_pages, max_crashes, .. } = self.limits;
+        let mut progress = Progress::new(Bounds { max_pages, max_crashes, max_stalls: MAX_STALLS });
         let deadline = Instant::now() + self.limits.total_time;
         let mut first_page = 1;
         loop {
-            let end = self.run_child(file, first_page, &mut progress, deadline)?;
+            let end = self.run_child(kind, file, first_page, &mut progress, deadline)?;
             if end != End::Left {
-                tracing::warn!(page = progress.next_page(), ?end, "a PDF reader process ended early");
+                tracing::warn!(page = progress.next_page(), ?end, "a document reader process ended early");
             }
             match progress.after(&end) {
                 Next::Continue { first_page: page } => first_page = page,
-                Next::Done => return Ok(progress.into_pages()),
+                Next::Done => return Ok(progress.finish()),
                 Next::Refuse(reason) => return Err(EngineError::Failed(reason)),
             }
         }
@@ -103,14 +121,15 @@ impl PdfExtractor {
 
     fn run_child(
         &self,
+        kind: DocumentKind,
         file: &Path,
         first_page: u32,
         progress: &mut Progress,
         deadline: Instant,
     ) -> Result<End, EngineError> {
-        let mut child = self.start(open(file)?, first_page)?;
+        let mut child = self.start(kind, open(file)?, first_page)?;
         // Present: the command asks for a pipe.
-        let output = child.0.stdout.take().ok_or_else(|| failed("the PDF reader has no output"))?;
+        let output = child.0.stdout.take().ok_or_else(|| failed("the document reader has no output"))?;
         let lines = read_lines(output, self.limits.max_output_bytes)?;
         Ok(match self.watch(&lines, progress, deadline) {
             Some(end) => end,
@@ -118,34 +137,45 @@ impl PdfExtractor {
         })
     }
 
-    fn start(&self, file: File, first_page: u32) -> Result<Reaped, EngineError> {
+    fn start(&self, kind: DocumentKind, file: File, first_page: u32) -> Result<Reaped, EngineError> {
         let orders = Orders {
+            media_type: kind.media_type().to_owned(),
             first_page,
             memory_bytes: self.limits.memory_bytes,
             cpu_seconds: self.limits.cpu_seconds,
             stack_bytes: self.limits.stack_bytes,
         };
-        let orders = serde_json::to_string(&orders).map_err(|_| failed("the PDF reader's orders cannot be written"))?;
+        let orders =
+            serde_json::to_string(&orders).map_err(|_| failed("the document reader's orders cannot be written"))?;
         let child = Command::new(&self.program)
             .args(&self.arguments)
             .arg(orders)
             .env_clear()
+            .current_dir("/")
             .stdin(Stdio::from(file))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| failed(format!("the PDF reader cannot be started: {}", error.kind())))?;
+            .map_err(|error| failed(format!("the document reader cannot be started: {}", error.kind())))?;
         Ok(Reaped(child))
+    }
+
+    /// How long a child's next line may take. The first one, which opening the file comes before, always has the whole time.
+    fn line_time(&self, is_first: bool, progress: &Progress) -> Duration {
+        let whole = self.limits.page_time;
+        if is_first || progress.stalls() == 0 { whole } else { whole / PATIENCE_LOST }
     }
 
     /// Takes lines until the child is done (`None`) or must be stopped.
     fn watch(&self, lines: &Receiver<Received>, progress: &mut Progress, deadline: Instant) -> Option<End> {
+        let mut is_first = true;
         loop {
             if progress.is_complete() {
                 return Some(End::Left);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            match lines.recv_timeout(left.min(self.limits.page_time)) {
+            let line_time = self.line_time(std::mem::replace(&mut is_first, false), progress);
+            match lines.recv_timeout(left.min(line_time)) {
                 Ok(Received::Line(line)) => {
                     if !progress.take(line) {
                         return Some(GARBLED);
@@ -153,11 +183,33 @@ impl PdfExtractor {
                 }
                 Ok(Received::Garbled) => return Some(GARBLED),
                 Ok(Received::TooMuch) => return Some(End::TooMuchOutput),
-                Err(RecvTimeoutError::Timeout) if left <= self.limits.page_time => return Some(End::OutOfTime),
+                Err(RecvTimeoutError::Timeout) if left <= line_time => return Some(End::OutOfTime),
                 Err(RecvTimeoutError::Timeout) => return Some(End::Stalled),
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
+    }
+}
+
+/// A page of a document that has such.
+fn numbered((page, text): (u32, Result<String, String>), outline: &[Bookmark]) -> PageText {
+    let sections = text.as_ref().map_or_else(|_| Vec::new(), |text| sections::of_page(outline, page, text));
+    PageText { page: Some(page), text, sections }
+}
+
+/// The parts of a document without pages as one text, and what failed of them.
+fn joined(parts: Vec<(u32, Result<String, String>)>) -> Result<Vec<PageText>, EngineError> {
+    let without_page = |text| PageText { page: None, text, sections: Vec::new() };
+    let (texts, failures): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(_, text)| text.is_ok());
+    let texts: Vec<String> =
+        texts.into_iter().filter_map(|(_, text)| text.ok()).filter(|text| !text.is_empty()).collect();
+    let failures: Vec<String> =
+        failures.into_iter().filter_map(|(part, text)| Some(format!("part {part}: {}", text.err()?))).collect();
+    match (texts.is_empty(), failures.first()) {
+        (true, Some(reason)) => Err(failed(reason.strip_prefix("part 1: ").unwrap_or(reason))),
+        _ => Ok(iter::once(without_page(Ok(texts.join("\n\n"))))
+            .chain(failures.into_iter().map(|reason| without_page(Err(reason))))
+            .collect()),
     }
 }
 
@@ -218,8 +270,8 @@ fn read_lines(output: ChildStdout, max_bytes: u64) -> Result<Receiver<Received>,
             }
         }
     };
-    let thread = thread::Builder::new().name("pdf-pipe".into()).spawn(work);
-    thread.map_err(|_| failed("no thread for the PDF reader's output"))?;
+    let thread = thread::Builder::new().name("reader-pipe".into()).spawn(work);
+    thread.map_err(|_| failed("no thread for the document reader's output"))?;
     Ok(receiver)
 }
 
@@ -227,20 +279,13 @@ fn how_it_ended(status: Option<ExitStatus>) -> End {
     match status.map(|status| (status.success(), status.signal())) {
         Some((true, _)) => End::Left,
         Some((_, Some(libc::SIGXCPU | libc::SIGKILL))) => End::Died("reading took too much processor time or memory"),
-        Some((_, Some(_))) => End::Died("the PDF reader crashed (out of memory, or nested too deeply)"),
-        _ => End::Died("the PDF reader failed"),
+        Some((_, Some(_))) => End::Died("the document reader crashed (out of memory, or nested too deeply)"),
+        _ => End::Died("the document reader failed"),
     }
 }
 
 fn open(file: &Path) -> Result<File, EngineError> {
     File::open(file).map_err(|error| failed(format!("cannot be opened: {}", error.kind())))
-}
-
-fn check_header(file: &Path) -> Result<(), EngineError> {
-    let mut start = Vec::new();
-    let read = open(file)?.take(HEADER_BYTES).read_to_end(&mut start);
-    read.map_err(|error| failed(format!("cannot be read: {}", error.kind())))?;
-    if start.windows(5).any(|window| window == b"%PDF-") { Ok(()) } else { Err(failed("not a PDF file")) }
 }
 
 fn failed(reason: impl Into<String>) -> EngineError {

@@ -1,6 +1,7 @@
 //! What is known of a file while children work on it, and what to do when one ends. No process, no clock.
 
-use super::protocol::Line;
+use super::pages::NoText;
+use super::protocol::{Bookmark, Line};
 
 /// Limits that concern the outcome rather than the child.
 #[derive(Debug, Clone, Copy)]
@@ -9,6 +10,8 @@ pub(super) struct Bounds {
     pub max_pages: u32,
     /// Children that may die on one file before the rest of its pages is given up.
     pub max_crashes: u32,
+    /// Children that may make no progress before the rest is given up.
+    pub max_stalls: u32,
 }
 
 /// How a child's work ended.
@@ -42,14 +45,16 @@ pub(super) enum Next {
 pub(super) struct Progress {
     bounds: Bounds,
     total: Option<u32>,
-    pages: Vec<Result<String, String>>,
+    outline: Vec<Bookmark>,
+    pages: Vec<Result<String, NoText>>,
     refusal: Option<String>,
     crashes: u32,
+    stalls: u32,
 }
 
 impl Progress {
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, total: None, pages: Vec::new(), refusal: None, crashes: 0 }
+        Self { bounds, total: None, outline: Vec::new(), pages: Vec::new(), refusal: None, crashes: 0, stalls: 0 }
     }
 
     /// 1-based number of the page that is being read, or would be next.
@@ -64,9 +69,14 @@ impl Progress {
     /// Takes in a line; `false` when it is none that can come here, after which the child is not to be trusted.
     pub fn take(&mut self, line: Line) -> bool {
         match line {
-            Line::Pages { pages } => self.learn_total(pages),
+            Line::Pages { pages, outline } => {
+                self.learn_total(pages);
+                self.outline = outline;
+            }
             Line::Text { page, text } if self.expects(page) => self.pages.push(Ok(text)),
-            Line::PageError { page, error } if self.expects(page) => self.pages.push(Err(error)),
+            Line::PageError { page, error, recognisable } if self.expects(page) => {
+                self.pages.push(Err(NoText { reason: error, recognisable }));
+            }
             Line::FileError { error } => self.refusal = Some(error),
             _ => return false,
         }
@@ -98,27 +108,39 @@ impl Progress {
             return Next::Done;
         }
         self.crashes += 1;
-        self.pages.push(Err(page_reason(end).to_owned()));
-        let hopeless = self.crashes >= self.bounds.max_crashes || matches!(end, End::OutOfTime | End::TooMuchOutput);
-        if hopeless {
-            let reason = if self.crashes >= self.bounds.max_crashes {
-                "not read, because too many pages before it failed"
-            } else {
-                page_reason(end)
-            };
-            self.pages.resize(total as usize, Err(reason.to_owned()));
+        self.stalls += u32::from(*end == End::Stalled);
+        self.pages.push(Err(page_reason(end).into()));
+        if let Some(reason) = self.why_hopeless(end) {
+            self.pages.resize(total as usize, Err(reason.into()));
         }
         if self.is_complete() { Next::Done } else { Next::Continue { first_page: self.next_page() } }
     }
 
-    pub fn into_pages(self) -> Vec<Result<String, String>> {
-        self.pages
+    /// Why the pages behind this end are not tried any more.
+    fn why_hopeless(&self, end: &End) -> Option<&'static str> {
+        if self.crashes >= self.bounds.max_crashes {
+            return Some("not read, because too many pages before it failed");
+        }
+        if self.stalls >= self.bounds.max_stalls {
+            return Some("not read, because too many pages before it took too long");
+        }
+        matches!(end, End::OutOfTime | End::TooMuchOutput).then(|| page_reason(end))
+    }
+
+    /// How often a child made no progress.
+    pub fn stalls(&self) -> u32 {
+        self.stalls
+    }
+
+    /// The pages in order, and the file's outline by page.
+    pub fn finish(self) -> (Vec<Result<String, NoText>>, Vec<Bookmark>) {
+        (self.pages, self.outline)
     }
 }
 
 fn unreadable(end: &End) -> &'static str {
     match end {
-        End::Left => "the PDF reader could not be started",
+        End::Left => "the document reader could not be started",
         End::Died(how) => how,
         End::Stalled | End::OutOfTime => "opening the file took too long (damaged, or made to do so)",
         End::TooMuchOutput => "the file holds more text than a book can",
@@ -127,7 +149,7 @@ fn unreadable(end: &End) -> &'static str {
 
 fn page_reason(end: &End) -> &'static str {
     match end {
-        End::Left => "the PDF reader stopped before this page",
+        End::Left => "the document reader stopped before this page",
         End::Died(how) => how,
         End::Stalled => "reading the page took too long",
         End::OutOfTime => "the time for the whole file was over before this page",
@@ -140,7 +162,11 @@ mod tests {
     use super::*;
 
     fn progress() -> Progress {
-        Progress::new(Bounds { max_pages: 10, max_crashes: 2 })
+        Progress::new(Bounds { max_pages: 10, max_crashes: 3, max_stalls: 2 })
+    }
+
+    fn pages(pages: u32) -> Line {
+        Line::Pages { pages, outline: Vec::new() }
     }
 
     fn text(page: u32) -> Line {
@@ -150,21 +176,29 @@ mod tests {
     #[test]
     fn a_page_that_kills_the_child_fails_alone() {
         let mut progress = progress();
-        assert!(progress.take(Line::Pages { pages: 3 }) && progress.take(text(1)));
+        assert!(progress.take(pages(3)) && progress.take(text(1)));
         assert_eq!(progress.after(&End::Died("crashed")), Next::Continue { first_page: 3 });
-        assert!(progress.take(Line::Pages { pages: 3 }) && progress.take(text(3)));
+        assert!(progress.take(pages(3)) && progress.take(text(3)));
         assert_eq!(progress.after(&End::Left), Next::Done);
-        let pages = progress.into_pages();
+        let pages = progress.finish().0;
         assert_eq!(pages, [Ok("page 1".into()), Err("crashed".into()), Ok("page 3".into())]);
     }
 
     #[test]
-    fn too_many_crashes_end_the_work_and_every_page_has_a_reason() {
+    fn too_many_stalls_or_crashes_end_the_work_and_every_page_has_a_reason() {
         let mut progress = progress();
-        assert!(progress.take(Line::Pages { pages: 9 }));
+        assert!(progress.take(pages(9)));
         assert_eq!(progress.after(&End::Stalled), Next::Continue { first_page: 2 });
         assert_eq!(progress.after(&End::Stalled), Next::Done);
-        assert_eq!(progress.into_pages().len(), 9);
+        assert_eq!(progress.finish().0.len(), 9);
+
+        let mut progress = super::tests::progress();
+        assert!(progress.take(pages(9)));
+        assert_eq!(progress.after(&End::Died("crashed")), Next::Continue { first_page: 2 });
+        assert_eq!(progress.after(&End::Stalled), Next::Continue { first_page: 3 });
+        assert_eq!(progress.after(&End::Died("crashed")), Next::Done);
+        let last = progress.finish().0.pop();
+        assert_eq!(last, Some(Err("not read, because too many pages before it failed".into())));
     }
 
     #[test]
@@ -176,7 +210,7 @@ mod tests {
     fn lines_out_of_order_are_not_believed() {
         let mut progress = progress();
         assert!(!progress.take(text(1)));
-        assert!(progress.take(Line::Pages { pages: 2 }));
+        assert!(progress.take(pages(2)));
         assert!(!progress.take(text(2)));
         assert!(progress.take(text(1)) && progress.take(text(2)) && !progress.take(text(3)));
     }
@@ -184,7 +218,7 @@ mod tests {
     #[test]
     fn a_file_with_more_pages_than_allowed_is_refused_with_both_numbers() {
         let mut progress = progress();
-        assert!(progress.take(Line::Pages { pages: 11 }));
+        assert!(progress.take(pages(11)));
         let Next::Refuse(reason) = progress.after(&End::Left) else { panic!("must be refused") };
         assert!(reason.contains("11") && reason.contains("10"));
     }
