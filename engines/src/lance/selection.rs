@@ -173,9 +173,10 @@ mod tests {
     #[test]
     fn joined_parts_read_as_on_their_page_and_are_as_long_as_their_span() {
         let page = "Größe zählt. Mehr\n\n  davon hier.";
+        let end = page.chars().count();
         for (first_end, second_start) in [(12, 13), (17, 21), (17, 10), (17, 17)] {
-            let joined = join(part(page, 0, first_end), part(page, second_start, 31));
-            assert_eq!(joined.span, CharSpan { start: 0, end: 31 });
+            let joined = join(part(page, 0, first_end), part(page, second_start, end));
+            assert_eq!(joined.span, CharSpan { start: 0, end });
             assert_eq!(joined.text, page, "{first_end} {second_start}");
         }
     }

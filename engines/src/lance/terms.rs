@@ -110,7 +110,7 @@ mod tests {
     fn identifiers_are_found_whole_and_in_parts() {
         assert_eq!(terms("pthread_cond_wait"), ["pthread_cond_wait", "pthread", "cond", "wait"]);
         assert_eq!(terms("UnboundLocalError"), ["unboundlocalerror", "unbound", "local", "error"]);
-        assert_eq!(terms("XFastTrie HTMLParser"), ["xfasttri", "x", "fast", "trie", "htmlpars", "html", "parser"]);
+        assert_eq!(terms("XFastTrie HTMLParser"), ["xfasttri", "x", "fast", "trie", "htmlparser", "html", "parser"]);
         assert_eq!(terms("__init__"), ["init"]);
     }
 

@@ -70,12 +70,22 @@ pub fn random_document(id: &str, seed: u64, chunks: usize, dimension: usize) -> 
     document(id, seed, (0..chunks).map(|_| random.unit(dimension)).collect())
 }
 
+/// Words that stand nowhere else: a search folds what says the same.
+fn own_words(id: &str, number: usize) -> String {
+    let name: String = id.chars().filter(|c| c.is_alphanumeric()).collect();
+    (0..4).map(|word| format!("{name}{number}{} ", ["a", "b", "c", "d"][word])).collect()
+}
+
 fn chunk(id: &str, number: usize) -> Chunk {
     Chunk {
         page: Some(number as u32 + 1),
         section: Some("Joins".into()),
         span: CharSpan { start: 10 * number, end: 10 * number + 500 },
-        text: format!("{id}, chunk {number}: {}", "a join combines the rows of two tables. ".repeat(12)),
+        text: format!(
+            "{id}, chunk {number}: {}{}",
+            "a join combines the rows of two tables. ".repeat(12),
+            own_words(id, number)
+        ),
         tokens: 120,
     }
 }
