@@ -110,7 +110,7 @@ fn a_full_disk_costs_nothing_that_was_acknowledged() {
         let (record, chunks) = random_document("after.pdf", round, 2, 64);
         corpus.put(&record, &chunks).unwrap();
         corpus.finish().unwrap();
-        assert_eq!(stored(&data_dir), [record.clone()]);
+        assert_eq!(stored(&data_dir), std::slice::from_ref(&record));
         corpus.remove(&record.id).unwrap();
         let stats = corpus.finish().unwrap();
         assert!(stats.bytes < 100_000, "files of the failed writes are left: {} bytes", stats.bytes);

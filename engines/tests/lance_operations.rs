@@ -221,7 +221,7 @@ fn the_text_of_all_documents_can_be_read_in_order() {
         assert!(chunks.iter().enumerate().all(|(number, chunk)| chunk.page == Some(number as u32 + 1)), "out of order");
         read.push((record, chunks.len()));
     }
-    read.sort_by(|a, b| b.1.cmp(&a.1));
+    read.sort_by_key(|version| std::cmp::Reverse(version.1));
     assert_eq!(read, [expected[1].clone(), expected[0].clone(), expected[2].clone()]);
 }
 
@@ -232,7 +232,7 @@ async fn a_store_made_beside_takes_over_and_a_reader_follows() {
     let reader = reader(folder.path());
     let replacement = Replacement::begin(folder.path()).unwrap();
     assert!(LanceCorpus::open(folder.path(), &identity(2)).is_err(), "nobody else writes meanwhile");
-    put(&mut writer(replacement.data_dir()), "b.pdf", 2, &[RIGHT]);
+    put(&mut writer(replacement.building()), "b.pdf", 2, &[RIGHT]);
     assert_eq!(reader.documents().await.unwrap()[0].id, id("a.pdf"));
     replacement.swap().unwrap();
     assert_eq!(reader.documents().await.unwrap()[0].id, id("b.pdf"));

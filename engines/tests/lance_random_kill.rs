@@ -147,7 +147,7 @@ fn replaces_the_store_until_it_is_killed() {
     let first = env::var(FIRST).unwrap().parse().unwrap();
     for number in first.. {
         let replacement = Replacement::begin(Path::new(&data_dir)).unwrap();
-        let mut corpus = LanceCorpus::open(replacement.data_dir(), &identity(2)).unwrap();
+        let mut corpus = LanceCorpus::open(replacement.building(), &identity(2)).unwrap();
         for id in 0..3 {
             let (record, chunks) = document(&name(id), number, vec![vec![1.0, 0.0]; chunks_of(number)]);
             corpus.put(&record, &chunks).unwrap();

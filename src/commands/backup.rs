@@ -34,10 +34,10 @@ pub fn restore(config: &Config, arguments: &BackupArgs) -> anyhow::Result<u8> {
     let mut opened = archive::open(&arguments.file)?;
     let former = StoreSurvey::open(&config.data_dir).ok().flatten().map(|survey| survey.identity().clone());
     let replacement = Replacement::begin(&config.data_dir)?;
-    opened.unpack(replacement.data_dir()).with_context(|| arguments.file.display().to_string())?;
+    opened.unpack(replacement.building()).with_context(|| arguments.file.display().to_string())?;
     let contents = &opened.contents;
     // Every file is what it was; this sees to it that all of them together are a store.
-    let survey = StoreSurvey::open(replacement.data_dir())?;
+    let survey = StoreSurvey::open(replacement.building())?;
     match survey.map(|survey| survey.stats()).transpose()? {
         Some(stats) if (stats.documents, stats.chunks) == (contents.documents, contents.chunks) => {}
         _ => bail!("{}: its files are not the store that its list describes", arguments.file.display()),

@@ -91,6 +91,7 @@ fn measure(config: &Config, name: &str, all: &[Question], arguments: &EvalArgs) 
 struct Finder {
     embedding: Addr<EmbeddingPoolActor>,
     retriever: Addr<RetrieverActor>,
+    context_chars: usize,
 }
 
 impl Finder {
@@ -100,8 +101,8 @@ impl Finder {
         let text = condense(question, before).text;
         let embed = EmbedQuery { text: text.clone(), deadline, cancel: cancel.clone() };
         let embedding = self.embedding.send(embed).await.map_err(|_| stopped())??;
-        let searched = text.clone();
-        let query = SearchQuery { text: searched, embedding, top_k: DEPTH, context_chars: 0, documents: Vec::new() };
+        let (searched, context_chars) = (text.clone(), self.context_chars);
+        let query = SearchQuery { text: searched, embedding, top_k: DEPTH, context_chars, documents: Vec::new() };
         let found = self.retriever.send(Search { query, deadline, cancel }).await.map_err(|_| stopped())??;
         Ok((text, found))
     }
@@ -121,6 +122,7 @@ async fn find_all(
     let finder = Finder {
         embedding: EmbeddingPoolActor::new(retrieval.embedding.workers.clone()).start(),
         retriever: RetrieverActor::new(store, config.search_parallel, config.search_queue, silent()).start(),
+        context_chars: engines::context_chars(config),
     };
     let mut outcomes = Vec::with_capacity(asked.len());
     for question in asked {

@@ -27,7 +27,7 @@ pub fn re_embed(config: &Config, json: bool) -> anyhow::Result<u8> {
     }
     let progress = Progress::new(survey.records().len(), 0, json);
     let with = EmbedAgain { embedding: &embedding.workers, counter: &counter, max_tokens: identity.max_tokens };
-    let mut corpus = LanceCorpus::open(replacement.data_dir(), &identity)?;
+    let mut corpus = LanceCorpus::open(replacement.building(), &identity)?;
     let report = embed_again(survey.documents_with_text(), &with, &mut corpus, &progress);
     embedding.stop();
     let report = report?;

@@ -45,7 +45,7 @@ impl Replacement {
 
     /// The data folder in which the new store is to be made.
     #[must_use]
-    pub fn data_dir(&self) -> &Path {
+    pub fn building(&self) -> &Path {
         &self.building
     }
 
@@ -175,7 +175,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for text in ["first", "second"] {
             let replacement = Replacement::begin(folder.path()).unwrap();
-            folder_with(text, replacement.data_dir());
+            folder_with(text, replacement.building());
             replacement.swap().unwrap();
             assert_eq!(content(folder.path()), text);
             assert!(!folder.path().join(BUILDING).exists());
@@ -187,7 +187,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         folder_with("in use", folder.path());
         let replacement = Replacement::begin(folder.path()).unwrap();
-        folder_with("unfinished", replacement.data_dir());
+        folder_with("unfinished", replacement.building());
         assert!(Replacement::begin(folder.path()).is_err(), "only one at a time");
         drop(replacement);
         assert_eq!(content(folder.path()), "in use");
