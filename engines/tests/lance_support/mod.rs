@@ -60,7 +60,7 @@ pub fn document(id: &str, seed: u64, vectors: Vec<Embedding>) -> (DocumentRecord
         copies: Vec::new(),
         failure: None,
     };
-    let chunks = vectors.into_iter().enumerate().map(|(number, vector)| (chunk(id, number), vector)).collect();
+    let chunks = vectors.into_iter().enumerate().map(|(number, vector)| (chunk(id, seed, number), vector)).collect();
     (record, chunks)
 }
 
@@ -71,12 +71,12 @@ pub fn random_document(id: &str, seed: u64, chunks: usize, dimension: usize) -> 
 }
 
 /// Words that stand nowhere else: a search folds what says the same.
-fn own_words(id: &str, number: usize) -> String {
+fn own_words(id: &str, seed: u64, number: usize) -> String {
     let name: String = id.chars().filter(|c| c.is_alphanumeric()).collect();
-    (0..4).map(|word| format!("{name}{number}{} ", ["a", "b", "c", "d"][word])).collect()
+    ["a", "b", "c", "d"].map(|letter| format!("{name}x{seed}x{number}{letter} ")).concat()
 }
 
-fn chunk(id: &str, number: usize) -> Chunk {
+fn chunk(id: &str, seed: u64, number: usize) -> Chunk {
     Chunk {
         page: Some(number as u32 + 1),
         section: Some("Joins".into()),
@@ -84,7 +84,7 @@ fn chunk(id: &str, number: usize) -> Chunk {
         text: format!(
             "{id}, chunk {number}: {}{}",
             "a join combines the rows of two tables. ".repeat(12),
-            own_words(id, number)
+            own_words(id, seed, number)
         ),
         tokens: 120,
     }
