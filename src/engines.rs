@@ -28,7 +28,7 @@ use mentor_engines::remote::{RemoteConfig, RemoteInfo, RemoteSource, ServerAddre
 
 use crate::config::Config;
 use crate::documents::StoredDocuments;
-use crate::http::ModelNames;
+use crate::http::{ModelNames, Problem};
 use crate::models::ModelsDir;
 
 /// Batches that may wait for the embedding workers during an ingest: enough that they never wait for the next one.
@@ -272,6 +272,12 @@ impl GeneratorSource {
     /// `None` before the first engine was built.
     fn info(&self) -> Option<GeneratorInfo> {
         match self {
+    fn problem(&self) -> Option<Problem> {
+        let Self::Remote(source) = self else { return None };
+        let source = source.clone();
+        Some(Arc::new(move || source.problem()))
+    }
+
             Self::Llama(source) => source.info().map(Into::into),
             Self::Remote(source) => source.info().map(Into::into),
         }
@@ -287,9 +293,19 @@ pub struct Generator {
     pool: WorkerPool,
 }
 
+    /// What of it is outside of this process.
+    pub problem: Option<Problem>,
 /// The configured generator without actors and queues, and what it is.
 ///
 /// # Errors
+impl Generator {
+    /// Lets its thread end, and waits for it.
+    pub fn stop(self) {
+        self.worker.close();
+        self.pool.join();
+    }
+}
+
 /// A model that cannot be loaded; a server that does not answer.
 pub fn bare_generator(config: &Config, telemetry: Arc<dyn Telemetry>) -> anyhow::Result<(BoxedEngine, String)> {
     let source = GeneratorSource::from_config(config)?;
@@ -300,6 +316,15 @@ pub fn bare_generator(config: &Config, telemetry: Arc<dyn Telemetry>) -> anyhow:
 /// Everything that answers questions.
 pub struct Tutor {
     /// Embedding and store.
+/// The configured generator behind its queue, without anything else.
+///
+/// # Errors
+/// As [`bare_generator`].
+pub fn for_generation(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Generator> {
+    let (starting, source) = start_generator(config, telemetry)?;
+    finish_generator(config, starting, &source)
+}
+
     pub retrieval: Retrieval,
     /// The generator.
     pub generator: Generator,
@@ -386,7 +411,7 @@ fn finish_generator(
             config.max_tokens
         );
     }
-    Ok(Generator { worker, info, pool })
+    Ok(Generator { worker, info, problem: source.problem(), pool })
 }
 
 /// The actors of a tutor. Must be started inside an actix system.
@@ -439,8 +464,7 @@ impl Tutor {
 
     /// Lets all threads end, and waits for them.
     pub fn stop(self) {
-        self.generator.worker.close();
-        self.generator.pool.join();
+        self.generator.stop();
         self.retrieval.embedding.stop();
     }
 }

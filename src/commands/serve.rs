@@ -48,6 +48,7 @@ async fn run(
         workers: tutor.health(),
         metrics,
         models: tutor.names(),
+        problems: tutor.generator.problem.iter().cloned().collect(),
         limits: AskLimits { message_chars: config.message_chars, max_tokens: config.max_tokens },
         abandon_after: Duration::from_secs(config.abandon_after_s),
         time_limit: Duration::from_secs(config.turn_time_limit_s),
