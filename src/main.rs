@@ -50,6 +50,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Eval(arguments) => commands::eval(&config, &arguments),
         Command::Stats(arguments) => commands::stats(&config, arguments.json),
         Command::Bench(BenchCommand::Generate(arguments)) => commands::bench_generate(&config, &arguments),
+        Command::Bench(BenchCommand::Cancel(arguments)) => commands::bench_cancel(&config, &arguments),
         Command::Models(arguments) => commands::models(&config, arguments),
         Command::Config => commands::config(&config),
     }

@@ -34,7 +34,7 @@ fn model() -> Option<PathBuf> {
 
 /// One thread: tests run side by side, and threads of one computation that wait for each other must not share a core.
 fn config(file: PathBuf) -> LlamaConfig {
-    LlamaConfig { threads: 1, device: Device::Cpu, batch_tokens: 64, ..LlamaConfig::new(file) }
+    LlamaConfig { threads: 1, device: Device::Cpu, batch_tokens: Some(64), ..LlamaConfig::new(file) }
 }
 
 type LlamaEngine = BatchEngine<LlamaDecoder>;
@@ -382,12 +382,56 @@ fn greedy_answers_are_the_same_alone_among_others_and_with_guesses() {
     assert_same_answers(config(file), &mixed_questions(12));
 }
 
+/// Fifty short questions that have little in common.
+fn fifty_questions() -> Vec<Generation> {
+    const THINGS: [&str; 10] = [
+        "a stack",
+        "a queue",
+        "a heap",
+        "a hash table",
+        "a graph",
+        "recursion",
+        "sorting",
+        "a tree",
+        "a list",
+        "a loop",
+    ];
+    const WAYS: [&str; 5] = [
+        "Explain THING to a child.",
+        "Name two uses of THING and one thing to be careful about.",
+        "A student asks whether THING is fast. What do you say?",
+        "Write the first two lines of a poem about THING, please.",
+        "Compare THING with a drawer full of socks, in a sentence that is easy to remember.",
+    ];
+    let ask_one = |n: usize| {
+        let asked = WAYS[n / THINGS.len()].replace("THING", THINGS[n % THINGS.len()]);
+        ask(&asked, &n.to_string(), 24)
+    };
+    (0..50).map(ask_one).collect()
+}
+
+#[test]
+fn fifty_greedy_answers_are_the_same_alone_among_four_and_among_eight() {
+    let Some(file) = model() else { return };
+    let questions = fifty_questions();
+    let with_slots = |slots| LlamaSource::new(LlamaConfig { slots, context_tokens: 256, ..config(file.clone()) });
+    let alone = answers(&with_slots(1), 0, &questions);
+    let different: std::collections::HashSet<&String> = alone.iter().collect();
+    assert!(different.len() > 40, "only {} different answers", different.len());
+    for slots in [4, 8] {
+        for (number, (among, alone)) in answers(&with_slots(slots), 0, &questions).iter().zip(&alone).enumerate() {
+            assert_eq!(among, alone, "question {number} among {slots}");
+        }
+    }
+}
+
 #[test]
 fn long_conversations_too_where_keys_and_values_are_stored_as_q8_0() {
     let Some(file) = model() else { return };
     let passage = "A heap keeps its smallest value on top, and its children are never smaller than itself. ".repeat(20);
     let question = |n: usize| ask(&format!("{passage}Write a sentence with {n} words about this."), &n.to_string(), 30);
-    let config = LlamaConfig { kv_type_k: KvType::Q8_0, kv_type_v: KvType::Q8_0, batch_tokens: 128, ..config(file) };
+    let config =
+        LlamaConfig { kv_type_k: KvType::Q8_0, kv_type_v: KvType::Q8_0, batch_tokens: Some(128), ..config(file) };
     assert_same_answers(config, &(5..9).map(question).collect::<Vec<_>>());
 }
 

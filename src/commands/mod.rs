@@ -14,7 +14,7 @@ use std::sync::Arc;
 use mentor_actors::telemetry::{Silent, Telemetry};
 
 pub use ask::ask;
-pub use bench::bench_generate;
+pub use bench::{bench_cancel, bench_generate};
 pub use eval::eval;
 pub use ingest::ingest;
 pub use search::search;
