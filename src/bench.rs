@@ -1,6 +1,8 @@
 //! How fast the generator is: conversations begun at the same moment, timed to every token. It drives the port itself, so that
 //! the same work measures the engine in this process and a server behind an address.
 
+mod cancel;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,8 @@ use mentor_actors::domain::Usage;
 use mentor_actors::ports::{Generation, GenerationEngine, PromptMessage, Role, Sampling, SlotOutput};
 use mentor_actors::telemetry::{Measurement, Telemetry};
 use serde::Serialize;
+
+pub use cancel::{CONTEXT_TOKENS as CANCEL_CONTEXT_TOKENS, CancelFigures, CancelTally, measure_cancel};
 
 /// What the prompts are made of.
 const TEXT: &str = include_str!("../engines/src/llama/sample_text.txt");

@@ -248,6 +248,8 @@ pub struct JsonArgs {
 pub enum BenchCommand {
     /// Prefill and decode rates, times to the first and between tokens.
     Generate(BenchGenerateArgs),
+    /// Time from "stop" to a free slot, and what many stopped turns leave behind.
+    Cancel(BenchCancelArgs),
 }
 
 /// Arguments of `bench generate`.
@@ -280,6 +282,25 @@ pub struct BenchGenerateArgs {
     /// Leave out second turns and the answer beside a long prompt.
     #[arg(long)]
     pub table_only: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `bench cancel`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Turns with short prompts in all slots of the configured generator, most of them stopped at a random moment: before
+the prompt is read, meanwhile, or in the answer. Exit code 1 when a slot or a KV cell stays taken.
+
+Examples:
+  mentor bench cancel
+  mentor bench cancel --turns 10000 --json"
+)]
+pub struct BenchCancelArgs {
+    /// Turns.
+    #[arg(long, default_value_t = 1_000)]
+    pub turns: usize,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

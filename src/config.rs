@@ -4,12 +4,16 @@
 //! follow from that. Unknown keys are errors, in the file and in the environment. Relative paths are relative to the working
 //! directory.
 
+mod or_auto;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use mentor_engines::remote::{AddressError, ApiKey, ServerAddress};
 use serde::{Deserialize, Serialize};
+
+pub use or_auto::OrAuto;
 
 /// Where engines run, as people write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -62,6 +66,53 @@ impl From<KvType> for mentor_engines::llama::KvType {
             KvType::F32 => Self::F32,
             KvType::F16 => Self::F16,
             KvType::Q8_0 => Self::Q8_0,
+        }
+    }
+}
+
+/// How a model is spread over several GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitMode {
+    /// By layers.
+    Auto,
+    /// Only on the first GPU.
+    None,
+    /// Some layers on each.
+    Layer,
+    /// Some rows of every layer on each.
+    Row,
+}
+
+impl From<SplitMode> for mentor_engines::llama::SplitMode {
+    fn from(mode: SplitMode) -> Self {
+        match mode {
+            SplitMode::Auto => Self::Auto,
+            SplitMode::None => Self::None,
+            SplitMode::Layer => Self::Layer,
+            SplitMode::Row => Self::Row,
+        }
+    }
+}
+
+/// Whether attention is computed in one go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum FlashAttention {
+    /// Where the model and the device can.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl From<FlashAttention> for mentor_engines::llama::FlashAttention {
+    fn from(attention: FlashAttention) -> Self {
+        match attention {
+            FlashAttention::Auto => Self::Auto,
+            FlashAttention::On => Self::On,
+            FlashAttention::Off => Self::Off,
         }
     }
 }
@@ -143,14 +194,16 @@ configuration! {
     max_tokens / "MENTOR_MAX_TOKENS": usize = 192;
     /// Tokens of the model's context for one conversation; must hold a prompt and an answer.
     context_tokens / "MENTOR_CONTEXT_TOKENS": usize = 2_048;
-    /// Sampling temperature; 0 always takes the most probable token.
-    temperature / "MENTOR_TEMPERATURE": f32 = 0.0;
-    /// Keep the most probable tokens that together have this probability.
-    top_p / "MENTOR_TOP_P": f32 = 0.9;
-    /// Drop tokens less probable than this times the best.
-    min_p / "MENTOR_MIN_P": f32 = 0.05;
-    /// Divides the score of tokens seen lately; 1 is off. Small models repeat themselves without it.
-    repeat_penalty / "MENTOR_REPEAT_PENALTY": f32 = 1.1;
+    /// Sampling temperature; 0 always takes the most probable token. auto, here and in the next three, is what the model's file
+    /// recommends; where it says nothing, 0.
+    temperature / "MENTOR_TEMPERATURE": OrAuto<f32> = OrAuto::Auto;
+    /// Keep the most probable tokens that together have this probability. auto: the model's own, else 0.9.
+    top_p / "MENTOR_TOP_P": OrAuto<f32> = OrAuto::Auto;
+    /// Drop tokens less probable than this times the best. auto: the model's own, else 0.05.
+    min_p / "MENTOR_MIN_P": OrAuto<f32> = OrAuto::Auto;
+    /// Divides the score of tokens seen lately; 1 is off. Small models repeat themselves without it. auto: the model's own, else
+    /// 1.1.
+    repeat_penalty / "MENTOR_REPEAT_PENALTY": OrAuto<f32> = OrAuto::Auto;
     /// Strength of the penalty on repeated sequences (DRY); 0 is off.
     dry_multiplier / "MENTOR_DRY_MULTIPLIER": f32 = 0.0;
     /// Seed of the sampler: the same seed and prompt give the same answer.
@@ -159,13 +212,18 @@ configuration! {
     history_turns / "MENTOR_HISTORY_TURNS": usize = 2;
     /// Layers of the generator on the GPU; -1 for all of them where there is one.
     gpu_layers / "MENTOR_GPU_LAYERS": i32 = -1;
+    /// How they are spread over several GPUs: auto, none (only the first GPU), layer or row.
+    split_mode / "MENTOR_SPLIT_MODE": SplitMode = SplitMode::Auto;
+    /// Attention without its matrix in memory: auto (where model and device can), on or off. Off needs kv_type_v other than q8_0.
+    flash_attention / "MENTOR_FLASH_ATTENTION": FlashAttention = FlashAttention::Auto;
     /// Conversations that are answered at once; more wait. Each has a context of its own in memory.
     slots / "MENTOR_SLOTS": usize = 4;
     /// Tokens of all conversations in the generator together; 0 for `slots` times `context_tokens`. Fewer save memory and are
     /// shared by all, which is slower on a CPU; who does not fit is set back for a while.
     kv_cells / "MENTOR_KV_CELLS": usize = 0;
-    /// Prompt tokens evaluated in one step. More is a little faster; fewer let other answers and a cancel come in sooner.
-    batch_tokens / "MENTOR_BATCH_TOKENS": usize = 256;
+    /// Prompt tokens evaluated in one step; auto for 256 on a CPU and 512 on a GPU. More is a little faster; fewer let other
+    /// answers and a cancel come in sooner.
+    batch_tokens / "MENTOR_BATCH_TOKENS": OrAuto<usize> = OrAuto::Auto;
     /// How keys of evaluated tokens are stored: f32, f16 or q8_0.
     kv_type_k / "MENTOR_KV_TYPE_K": KvType = KvType::F16;
     /// How values of evaluated tokens are stored: f32, f16 or q8_0. On a CPU, q8_0 for keys and values halves their memory and
@@ -269,7 +327,7 @@ impl Config {
             ("prompt_tokens", self.prompt_tokens),
             ("max_tokens", self.max_tokens),
             ("slots", self.slots),
-            ("batch_tokens", self.batch_tokens),
+            ("batch_tokens", self.batch_tokens.given().unwrap_or(1)),
             ("embed_queue", self.embed_queue),
             ("search_parallel", self.search_parallel),
             ("max_turns", self.max_turns),
@@ -310,9 +368,17 @@ impl Config {
         if self.keep_versions > MAX_KEPT_VERSIONS {
             bail!("keep_versions = {}: must be at most {MAX_KEPT_VERSIONS}", self.keep_versions);
         }
-        let fractions = [("min_score", self.min_score), ("top_p", self.top_p), ("min_p", self.min_p)];
-        if let Some((key, value)) = fractions.iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
-            bail!("{key} = {value}: must be between 0 and 1");
+        let ranges = [
+            ("min_score", Some(self.min_score), 0.0..=1.0),
+            ("temperature", self.temperature.given(), 0.0..=10.0),
+            ("top_p", self.top_p.given(), 0.0..=1.0),
+            ("min_p", self.min_p.given(), 0.0..=1.0),
+            ("repeat_penalty", self.repeat_penalty.given(), 0.1..=10.0),
+        ];
+        for (key, value, range) in ranges {
+            if let Some(value) = value.filter(|value| !range.contains(value)) {
+                bail!("{key} = {value}: must be between {} and {}", range.start(), range.end());
+            }
         }
         Ok(())
     }
@@ -406,6 +472,8 @@ mod tests {
         };
         assert!(refused(|config| config.top_k = 0).contains("top_k"));
         assert!(refused(|config| config.min_score = 1.5).contains("min_score"));
+        assert!(refused(|config| config.temperature = OrAuto::Is(-0.5)).contains("temperature = -0.5"));
+        assert!(refused(|config| config.batch_tokens = OrAuto::Is(0)).contains("batch_tokens"));
         assert!(refused(|config| config.context_tokens = 100).contains("context_tokens (100)"));
         assert!(refused(|config| config.llm_parallel = 0).contains("llm_parallel"));
         Config::default().check().unwrap();

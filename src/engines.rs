@@ -23,13 +23,13 @@ use mentor_engines::extract::FileExtractor;
 use mentor_engines::extract::reader::{DocumentReader, ReaderLimits};
 use mentor_engines::extract::recognition::TextRecognition;
 use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, StoreIdentity};
-use mentor_engines::llama::{GpuLayers, LlamaConfig, LlamaInfo, LlamaSource};
+use mentor_engines::llama::{GpuLayers, LlamaConfig, LlamaInfo, LlamaSource, SamplingPreferences};
 use mentor_engines::onnx::{EmbedderConfig, EmbedderInfo, OnnxEmbedder, OnnxTokenCounter};
 use mentor_engines::remote::{RemoteConfig, RemoteInfo, RemoteSource, ServerAddress};
 
-use crate::config::Config;
+use crate::config::{Config, OrAuto};
 use crate::documents::StoredDocuments;
-use crate::http::ModelNames;
+use crate::http::{ModelNames, Problem};
 use crate::models::ModelsDir;
 
 /// Batches that may wait for the embedding workers during an ingest: enough that they never wait for the next one.
@@ -260,12 +260,14 @@ pub async fn embed_one(embedding: &Embedding, text: &str) -> Result<Vec<f32>, En
 }
 
 /// What a generator says of itself, wherever it computes. Its text form is one line for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GeneratorInfo {
     /// The model's name.
     pub name: String,
     /// What computes: `cpu`, `cuda`, or `remote`.
     pub backend: String,
+    /// How the model wants its tokens chosen. A server keeps that to itself.
+    pub sampling: SamplingPreferences,
     description: String,
 }
 
@@ -277,13 +279,14 @@ impl fmt::Display for GeneratorInfo {
 
 impl From<LlamaInfo> for GeneratorInfo {
     fn from(info: LlamaInfo) -> Self {
-        Self { description: info.to_string(), name: info.name, backend: info.backend }
+        Self { description: info.to_string(), name: info.name, backend: info.backend, sampling: info.sampling }
     }
 }
 
 impl From<RemoteInfo> for GeneratorInfo {
     fn from(info: RemoteInfo) -> Self {
-        Self { description: info.to_string(), name: info.model, backend: "remote".to_owned() }
+        let (description, sampling) = (info.to_string(), SamplingPreferences::default());
+        Self { description, name: info.model, backend: "remote".to_owned(), sampling }
     }
 }
 
@@ -308,6 +311,12 @@ impl GeneratorSource {
         }
     }
 
+    fn problem(&self) -> Option<Problem> {
+        let Self::Remote(source) = self else { return None };
+        let source = source.clone();
+        Some(Arc::new(move || source.problem()))
+    }
+
     /// `None` before the first engine was built.
     fn info(&self) -> Option<GeneratorInfo> {
         match self {
@@ -323,7 +332,17 @@ pub struct Generator {
     pub worker: GenerationWorker,
     /// What it is.
     pub info: GeneratorInfo,
+    /// What of it is outside of this process.
+    pub problem: Option<Problem>,
     pool: WorkerPool,
+}
+
+impl Generator {
+    /// Lets its thread end, and waits for it.
+    pub fn stop(self) {
+        self.worker.close();
+        self.pool.join();
+    }
 }
 
 /// The configured generator without actors and queues, and what it is.
@@ -334,6 +353,15 @@ pub fn bare_generator(config: &Config, telemetry: Arc<dyn Telemetry>) -> anyhow:
     let source = GeneratorSource::from_config(config)?;
     let engine = source.factory(config, &telemetry)()?;
     Ok((engine, source.info().map_or_else(String::new, |info| info.to_string())))
+}
+
+/// The configured generator behind its queue, without anything else.
+///
+/// # Errors
+/// As [`bare_generator`].
+pub fn for_generation(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Generator> {
+    let (starting, source) = start_generator(config, telemetry)?;
+    finish_generator(config, starting, &source)
 }
 
 /// Everything that answers questions.
@@ -371,7 +399,9 @@ fn llama_config(config: &Config) -> anyhow::Result<LlamaConfig> {
     llama.context_tokens = config.context_tokens;
     llama.slots = config.slots;
     llama.cells = config.kv_cells;
-    llama.batch_tokens = config.batch_tokens;
+    llama.batch_tokens = config.batch_tokens.given();
+    llama.split_mode = config.split_mode.into();
+    llama.flash_attention = config.flash_attention.into();
     llama.kv_type_k = config.kv_type_k.into();
     llama.kv_type_v = config.kv_type_v.into();
     llama.device = config.device.into();
@@ -425,7 +455,7 @@ fn finish_generator(
             config.max_tokens
         );
     }
-    Ok(Generator { worker, info, pool })
+    Ok(Generator { worker, info, problem: source.problem(), pool })
 }
 
 /// The actors of a tutor. Must be started inside an actix system.
@@ -448,7 +478,7 @@ impl Tutor {
             retriever: retriever.start(),
             generator: GeneratorActor::new(self.generator.worker.clone()).start(),
             telemetry: telemetry.clone(),
-            settings: Arc::new(turn_settings(config)),
+            settings: Arc::new(turn_settings(config, &self.generator.info.sampling)),
             documents: Arc::new(StoredDocuments::new(store.clone())),
         };
         let idle_after = Duration::from_secs(config.conversation_idle_s);
@@ -478,8 +508,7 @@ impl Tutor {
 
     /// Lets all threads end, and waits for them.
     pub fn stop(self) {
-        self.generator.worker.close();
-        self.generator.pool.join();
+        self.generator.stop();
         self.retrieval.embedding.stop();
     }
 }
@@ -494,9 +523,9 @@ pub fn context_chars(config: &Config) -> usize {
     config.prompt_tokens.saturating_sub(OTHER_TOKENS) * TOKEN_CHARS
 }
 
-/// What the configuration decides about turns.
+/// What the configuration and the model decide about turns.
 #[must_use]
-pub fn turn_settings(config: &Config) -> TurnSettings {
+pub fn turn_settings(config: &Config, preferences: &SamplingPreferences) -> TurnSettings {
     TurnSettings {
         top_k: config.top_k,
         context_chars: context_chars(config),
@@ -504,19 +533,48 @@ pub fn turn_settings(config: &Config) -> TurnSettings {
         system_prompt: config.system_prompt.clone(),
         prompt_tokens: config.prompt_tokens,
         max_tokens: config.max_tokens,
-        sampling: Sampling {
-            temperature: config.temperature,
-            top_p: config.top_p,
-            top_k: 40,
-            min_p: config.min_p,
-            repeat_penalty: config.repeat_penalty,
-            repeat_last_tokens: 128,
-            dry_multiplier: config.dry_multiplier,
-            seed: config.seed,
-            logit_bias: Vec::new(),
-            grammar: None,
-        },
+        sampling: sampling(config, preferences),
         history_turns: config.history_turns,
         time_limit: Duration::from_secs(config.turn_time_limit_s),
+    }
+}
+
+/// How tokens are chosen where a question does not say: as configured, else as the model's file recommends, else as is best for
+/// small models that answer from passages.
+#[must_use]
+pub fn sampling(config: &Config, preferences: &SamplingPreferences) -> Sampling {
+    let choose = |given: OrAuto<f32>, own: Option<f32>, ours| given.given().or(own).unwrap_or(ours);
+    Sampling {
+        temperature: choose(config.temperature, preferences.temperature, 0.0),
+        top_p: choose(config.top_p, preferences.top_p, 0.9),
+        top_k: preferences.top_k.unwrap_or(40),
+        min_p: choose(config.min_p, preferences.min_p, 0.05),
+        repeat_penalty: choose(config.repeat_penalty, preferences.repeat_penalty, 1.1),
+        repeat_last_tokens: preferences.repeat_last_tokens.unwrap_or(128),
+        dry_multiplier: config.dry_multiplier,
+        seed: config.seed,
+        logit_bias: Vec::new(),
+        grammar: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sampling_is_what_was_configured_then_what_the_model_says_then_ours() {
+        let config = Config { top_p: OrAuto::Is(0.5), ..Config::default() };
+        let preferences = SamplingPreferences {
+            temperature: Some(0.6),
+            top_p: Some(0.95),
+            top_k: Some(20),
+            ..SamplingPreferences::default()
+        };
+        let chosen = sampling(&config, &preferences);
+        assert_eq!((chosen.top_p, chosen.temperature, chosen.top_k), (0.5, 0.6, 20));
+        assert_eq!((chosen.min_p, chosen.repeat_penalty, chosen.repeat_last_tokens), (0.05, 1.1, 128));
+        let greedy = sampling(&Config { temperature: OrAuto::Is(0.0), ..config }, &preferences);
+        assert_eq!(greedy.temperature, 0.0, "an explicit 0 beats the model");
     }
 }

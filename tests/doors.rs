@@ -4,16 +4,16 @@
 mod support;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use futures_util::{SinkExt as _, StreamExt as _};
-use mentor::http::{AskLimits, Doors, ModelNames, serve};
+use mentor::http::{AskLimits, Doors, ModelNames, Problem, serve};
 use mentor::metrics::Metrics;
 use mentor_actors::cancel::CancelToken;
 use serde_json::{Value, json};
-use support::{Gate, Script, Tutor};
+use support::{BAD_GRAMMAR, Gate, Script, Tutor};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -24,15 +24,15 @@ struct Server {
     address: SocketAddr,
     handle: ServerHandle,
     shutdown: CancelToken,
-    _tutor: Tutor,
+    tutor: Tutor,
 }
 
 impl Server {
     fn start(script: Script) -> Self {
-        Self::start_for(script, 64)
+        Self::start_with(script, 64, Vec::new())
     }
 
-    fn start_for(script: Script, max_connections: usize) -> Self {
+    fn start_with(script: Script, max_connections: usize, problems: Vec<Problem>) -> Self {
         let tutor = Tutor::start(script);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -43,6 +43,7 @@ impl Server {
             services: tutor.services.clone(),
             store: tutor.store.clone(),
             workers: vec![("embed", tutor.embedding.health()), ("generate", tutor.generator.health())],
+            problems,
             metrics: Arc::new(Metrics::new().unwrap()),
             models: ModelNames {
                 generator: name(),
@@ -59,7 +60,7 @@ impl Server {
         };
         let (handle, server) = serve(listener, doors, 1).unwrap();
         actix::spawn(server);
-        Self { address, handle, shutdown, _tutor: tutor }
+        Self { address, handle, shutdown, tutor }
     }
 
     async fn call(&self, method: &'static str, path: &str, body: &str) -> (u16, Value) {
@@ -260,7 +261,7 @@ async fn frames_that_break_the_protocol_close_with_their_code() {
 
 #[actix::test]
 async fn a_connection_over_the_limit_is_told_to_come_back() {
-    let server = Server::start_for(Script::default(), 1);
+    let server = Server::start_with(Script::default(), 1, Vec::new());
     let mut first = server.connect("/a").await;
     first.hear_type("ready").await;
     assert_eq!(server.connect("/b").await.hear().await, Err(CloseCode::Again));
@@ -334,6 +335,8 @@ async fn bad_requests_get_the_status_and_code_that_the_protocol_promises() {
     let server = Server::start(Script::default());
     let megabyte = json!({"message": "x".repeat(1 << 20)}).to_string();
     let long = json!({"message": "x".repeat(2_001)}).to_string();
+    let with_grammar = |grammar: &str| json!({"message": "x", "options": {"grammar": grammar}}).to_string();
+    let (bad_grammar, long_grammar) = (with_grammar(BAD_GRAMMAR), with_grammar(&"x".repeat(8_193)));
     let cases = [
         ("POST", "/api/chat", "{", 400, "invalid_request"),
         ("POST", "/api/chat", "", 400, "invalid_request"),
@@ -342,6 +345,14 @@ async fn bad_requests_get_the_status_and_code_that_the_protocol_promises() {
         ("POST", "/api/chat", r#"{"message":" "}"#, 400, "invalid_request"),
         ("POST", "/api/chat", r#"{"message":"x","conversation_id":"a/b"}"#, 400, "invalid_request"),
         ("POST", "/api/chat", r#"{"message":"x","options":{"top_k":0}}"#, 400, "invalid_request"),
+        ("POST", "/api/chat", r#"{"message":"x","options":{"top_p":2}}"#, 400, "invalid_request"),
+        ("POST", "/api/chat", r#"{"message":"x","options":{"min_p":-1}}"#, 400, "invalid_request"),
+        ("POST", "/api/chat", r#"{"message":"x","options":{"repeat_penalty":0.5}}"#, 400, "invalid_request"),
+        ("POST", "/api/chat", r#"{"message":"x","options":{"stop":[""]}}"#, 400, "invalid_request"),
+        ("POST", "/api/chat", r#"{"message":"x","options":{"stop":"END"}}"#, 422, "invalid_request"),
+        ("POST", "/api/chat", r#"{"message":"x","options":{"grammar":""}}"#, 400, "invalid_request"),
+        ("POST", "/api/chat", bad_grammar.as_str(), 400, "invalid_request"),
+        ("POST", "/api/chat", long_grammar.as_str(), 400, "invalid_request"),
         ("POST", "/api/chat", long.as_str(), 413, "too_large"),
         ("POST", "/api/chat", megabyte.as_str(), 413, "too_large"),
         ("POST", "/api/search", r#"{"query":""}"#, 400, "invalid_request"),
@@ -397,5 +408,54 @@ async fn readiness_says_no_and_why_when_the_server_goes_away() {
     let (status, body) = server.call("GET", "/readyz", "").await;
     assert_eq!((status, body["error"]["code"].as_str()), (503, Some("unavailable")));
     assert!(body["detail"].as_str().unwrap().contains("shutting down"));
+    server.stop().await;
+}
+
+#[actix::test]
+async fn options_of_a_question_reach_the_engine_over_rest_and_over_a_socket() {
+    let server = Server::start(Script::default());
+    let options = json!({"top_p": 0.5, "min_p": 0.1, "repeat_penalty": 1.5, "stop": ["END"], "grammar": "root ::= .+"});
+    let asked = json!({"message": "what is a heap?", "options": options});
+    assert_eq!(server.call("POST", "/api/chat", &asked.to_string()).await.0, 200);
+    let mut client = server.connect("").await;
+    client.say(&asked).await;
+    client.hear_type("complete").await;
+    let begun = server.tutor.begun.lock().unwrap();
+    assert_eq!(begun.len(), 2);
+    for generation in begun.iter() {
+        let sampling = &generation.sampling;
+        assert_eq!((sampling.top_p, sampling.min_p, sampling.repeat_penalty), (0.5, 0.1, 1.5));
+        assert_eq!((generation.stop.join(","), sampling.grammar.as_deref()), ("END".into(), Some("root ::= .+")));
+    }
+    drop(begun);
+    server.stop().await;
+}
+
+#[actix::test]
+async fn a_bad_option_on_a_socket_is_an_error_and_the_connection_stays() {
+    let server = Server::start(Script::default());
+    let mut client = server.connect("/c").await;
+    client.hear_type("ready").await;
+    client.say(&json!({"message": "hi", "options": {"stop": vec!["x"; 9]}})).await;
+    let error = client.hear().await.unwrap();
+    assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!("invalid_request")));
+    client.say(&json!({"message": "hi", "options": {"grammar": BAD_GRAMMAR}})).await;
+    let failed = client.hear_turn().await.pop().unwrap();
+    assert_eq!((&failed["type"], &failed["code"]), (&json!("error"), &json!("invalid_request")));
+    client.say(&json!({"message": "what is a heap?"})).await;
+    assert_eq!(client.hear_turn().await.pop().unwrap()["type"], "complete");
+    server.stop().await;
+}
+
+#[actix::test]
+async fn readiness_says_no_while_something_outside_fails_and_yes_again_after() {
+    let problem = Arc::new(Mutex::new(Some("the remote server is asked again in 9 s".to_owned())));
+    let seen = problem.clone();
+    let server = Server::start_with(Script::default(), 64, vec![Arc::new(move || seen.lock().unwrap().clone())]);
+    let (status, body) = server.call("GET", "/readyz", "").await;
+    assert_eq!((status, body["detail"].as_str()), (503, Some("the remote server is asked again in 9 s")));
+    assert_eq!(server.call("GET", "/api/health", "").await.0, 503);
+    problem.lock().unwrap().take();
+    assert_eq!(server.call("GET", "/readyz", "").await.0, 200);
     server.stop().await;
 }

@@ -259,10 +259,7 @@ impl Turn {
 
     fn generate_request(&self, retrieved: &Retrieved, deadline: Deadline) -> Generate {
         let settings = &self.services.settings;
-        let AnswerOptions { max_tokens, temperature, seed, .. } = self.request.options;
-        let mut sampling = settings.sampling.clone();
-        sampling.temperature = temperature.unwrap_or(sampling.temperature);
-        sampling.seed = seed.unwrap_or(sampling.seed);
+        let options = &self.request.options;
         Generate {
             turn_id: self.request.turn_id.clone(),
             parts: PromptParts {
@@ -273,9 +270,9 @@ impl Turn {
                 question: self.request.message.clone(),
                 budget_tokens: settings.prompt_tokens,
             },
-            max_tokens: max_tokens.unwrap_or(settings.max_tokens),
-            sampling,
-            stop: Vec::new(),
+            max_tokens: options.max_tokens.unwrap_or(settings.max_tokens),
+            sampling: sampling(&settings.sampling, options),
+            stop: options.stop.clone(),
             cache_scope: self.conversation_id.to_string(),
             deadline,
             cancel: self.cancel.clone(),
@@ -432,5 +429,18 @@ impl Drop for Scribe {
     fn drop(&mut self) {
         let error = TurnError::new(ErrorCode::Internal, "the conversation stopped unexpectedly, ask again");
         self.end(TurnEvent::Failed(error.retry_after(Duration::from_secs(1))));
+    }
+}
+
+/// What is configured, with what the client chose for this turn.
+fn sampling(configured: &Sampling, options: &AnswerOptions) -> Sampling {
+    Sampling {
+        temperature: options.temperature.unwrap_or(configured.temperature),
+        top_p: options.top_p.unwrap_or(configured.top_p),
+        min_p: options.min_p.unwrap_or(configured.min_p),
+        repeat_penalty: options.repeat_penalty.unwrap_or(configured.repeat_penalty),
+        seed: options.seed.unwrap_or(configured.seed),
+        grammar: options.grammar.clone().or_else(|| configured.grammar.clone()),
+        ..configured.clone()
     }
 }

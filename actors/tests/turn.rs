@@ -246,3 +246,46 @@ async fn after_closing_the_workers_a_question_is_told_that_the_server_goes_down(
     assert_eq!(failure(&events).code, ErrorCode::Unavailable);
     assert!(failure(&events).message.contains("shutting down"));
 }
+
+#[actix::test]
+async fn what_a_client_chose_reaches_the_engine_and_the_rest_stays_as_configured() {
+    let tutor = Tutor::start(Script::default());
+    let conversation = tutor.open("c").await;
+    let options = AnswerOptions {
+        top_p: Some(0.5),
+        min_p: Some(0.2),
+        repeat_penalty: Some(1.3),
+        stop: vec!["END".into()],
+        grammar: Some("root ::= \"yes\"".into()),
+        ..AnswerOptions::default()
+    };
+    for (turn, options) in [("chosen", options), ("plain", AnswerOptions::default())] {
+        let asked = TurnRequest { options, ..question(turn, "what is a heap?") };
+        until_end(&mut conversation.actor.send(StartTurn(asked)).await.unwrap().unwrap()).await;
+    }
+    let begun = tutor.begun.lock().unwrap();
+    let [chosen, plain] = begun.as_slice() else { panic!("{} generations", begun.len()) };
+    let sampling = &chosen.sampling;
+    assert_eq!((sampling.top_p, sampling.min_p, sampling.repeat_penalty), (0.5, 0.2, 1.3));
+    assert_eq!(
+        (chosen.stop.as_slice(), sampling.grammar.as_deref()),
+        (&["END".to_owned()][..], Some("root ::= \"yes\""))
+    );
+    assert_eq!((sampling.temperature, sampling.seed), (plain.sampling.temperature, plain.sampling.seed));
+    assert_eq!((&plain.sampling, plain.stop.len()), (&settings().sampling, 0));
+}
+
+#[actix::test]
+async fn a_grammar_that_cannot_be_read_fails_its_own_turn_only() {
+    let tutor = Tutor::start(Script::default());
+    let conversation = tutor.open("c").await;
+    let options = AnswerOptions { grammar: Some(BAD_GRAMMAR.into()), ..AnswerOptions::default() };
+    let asked = TurnRequest { options, ..question("bad", "what is a heap?") };
+    let events = until_end(&mut conversation.actor.send(StartTurn(asked)).await.unwrap().unwrap()).await;
+    let error = failure(&events);
+    assert_eq!(error.code, ErrorCode::InvalidRequest);
+    assert!(error.message.contains("the grammar cannot be used"), "{}", error.message);
+    let mut next = start_when_free(&conversation, question("good", "what is a heap?")).await;
+    assert!(!completion(&until_end(&mut next).await).answer.is_empty());
+    assert_eq!(tutor.generator.health().restarts(), 0);
+}

@@ -4,6 +4,8 @@
 
 pub mod chunk;
 pub mod extract;
+#[cfg(any(feature = "llama", feature = "remote"))]
+mod grammar;
 #[cfg(feature = "lance")]
 pub mod lance;
 #[cfg(feature = "llama")]

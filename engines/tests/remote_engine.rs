@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use mentor_actors::domain::{EngineError, FinishReason, Usage};
 use mentor_actors::ports::{Begun, Generation, GenerationEngine, PromptMessage, Role, Sampling, Slot, SlotOutput};
-use mentor_engines::remote::{ApiKey, BreakerSettings, RemoteConfig, RemoteEngine, RetryPolicy, ServerAddress};
+use mentor_engines::remote::{
+    ApiKey, BreakerSettings, RemoteConfig, RemoteEngine, RemoteSource, RetryPolicy, ServerAddress,
+};
 use remote_support::{Connection, PATIENCE, ScriptedServer};
 use serde_json::json;
 
@@ -429,6 +431,40 @@ fn a_server_that_is_gone_is_not_asked_after_some_failures() {
     let refused = engine.begin(0, &generation()).unwrap_err().to_string();
     assert!(refused.contains("failed several times in a row"), "{refused}");
     assert!(engine.step().unwrap().is_empty(), "the engine itself lives");
+}
+
+#[test]
+fn an_answer_that_repeats_itself_is_ended_and_its_connection_closed() {
+    let server = ScriptedServer::start();
+    let (report, closed) = mpsc::sync_channel(1);
+    server.then(move |connection| {
+        connection.begin();
+        for _ in 0..20 {
+            connection.text("A heap is a tree.\n");
+        }
+        report.send(connection.closed_by_client()).unwrap();
+    });
+    let written = write(&mut engine(&server));
+    assert_eq!(
+        (written.end.as_ref(), written.text()),
+        (Some(&Ok(FinishReason::Stop)), "A heap is a tree.\n".repeat(3))
+    );
+    assert_eq!(closed.recv_timeout(PATIENCE), Ok(true));
+}
+
+#[test]
+fn the_source_tells_that_a_server_is_not_asked_and_that_it_is_again() {
+    let server = ScriptedServer::start();
+    server.then(|connection| connection.reply(500, "", ""));
+    let breaker = BreakerSettings { failures: 1, pause: Duration::from_secs(3600) };
+    let source = RemoteSource::new(RemoteConfig { breaker, ..config(&server.url()) });
+    let mut engine = source.build().unwrap();
+    assert_eq!(source.problem(), None);
+    assert!(write(&mut engine).failure().ends_with("answered with status 500"));
+    let problem = source.problem().expect("it is open");
+    assert!(problem.starts_with("the remote server failed several times in a row"), "{problem}");
+    drop(source.build().unwrap());
+    assert_eq!(source.problem(), None, "a new engine asks");
 }
 
 #[test]

@@ -1,12 +1,16 @@
-//! `mentor bench generate`: how fast answers are written here, or by a server.
+//! `mentor bench`: how fast answers are written here, or by a server, and how soon they stop.
 
 use std::sync::Arc;
 
+use actix::Actor as _;
+use mentor_actors::generation::GeneratorActor;
+use mentor_actors::telemetry::Telemetry;
+
 use crate::bench::{
-    Figures, Interference, Load, SecondTurn, Tally, Workload, measure, measure_interference, measure_second_turn,
-    median,
+    CANCEL_CONTEXT_TOKENS, CancelFigures, CancelTally, Figures, Interference, Load, SecondTurn, Tally, Workload,
+    measure, measure_cancel, measure_interference, measure_second_turn, median,
 };
-use crate::cli::BenchGenerateArgs;
+use crate::cli::{BenchCancelArgs, BenchGenerateArgs};
 use crate::config::Config;
 use crate::engines;
 
@@ -123,4 +127,56 @@ fn print(name: &str, rows: &[Row], second: Option<&SecondTurn>, beside: Option<&
             beside.prompt_tokens, beside.longest_gap, beside.chunk
         );
     }
+}
+
+/// Memory for conversations that left the context, in MiB: little, so that it is full after a tenth of the turns.
+const STATE_CACHE_MB: usize = 16;
+
+/// # Errors
+/// A generator that cannot be loaded; a turn that fails or does not end.
+pub fn bench_cancel(config: &Config, arguments: &BenchCancelArgs) -> anyhow::Result<u8> {
+    let config = Config {
+        context_tokens: CANCEL_CONTEXT_TOKENS,
+        prompt_tokens: CANCEL_CONTEXT_TOKENS / 2,
+        max_tokens: CANCEL_CONTEXT_TOKENS / 2,
+        kv_cells: 0,
+        state_cache_mb: STATE_CACHE_MB,
+        max_turns: config.max_turns.max(2 * config.slots),
+        ..config.clone()
+    };
+    let tally = Arc::new(CancelTally::default());
+    let telemetry: Arc<dyn Telemetry> = tally.clone();
+    let generator = engines::for_generation(&config, &telemetry)?;
+    let name = generator.info.to_string();
+    let slots = if config.llm_server().is_some() { config.llm_parallel } else { config.slots };
+    let figures = actix::System::new().block_on(async {
+        let actor = GeneratorActor::new(generator.worker.clone()).start();
+        measure_cancel(&actor, &tally, slots, arguments.turns).await
+    });
+    generator.stop();
+    let figures = figures?;
+    if arguments.json {
+        println!("{}", serde_json::json!({"model": name, "slots": slots, "figures": figures}));
+    } else {
+        print_cancel(&name, slots, &figures);
+    }
+    Ok(u8::from(figures.slots_taken > 0 || !figures.all_fit_afterwards))
+}
+
+fn print_cancel(name: &str, slots: usize, figures: &CancelFigures) {
+    println!("{name}; {slots} slots, {} turns", figures.turns);
+    println!("stopped          {} ({} before their first token)", figures.cancelled, figures.cancelled_in_prefill);
+    println!(
+        "slot free after  p50 {:.1} ms, p95 {:.1}, p99 {:.1}, max {:.1}; the longest step took {:.1} ms",
+        figures.cancel_p50, figures.cancel_p95, figures.cancel_p99, figures.cancel_max, figures.longest_step
+    );
+    println!(
+        "memory           {} MiB at the start, {} after a tenth of the turns, {} at the end",
+        figures.memory_start, figures.memory_tenth, figures.memory_end
+    );
+    let fit = if figures.all_fit_afterwards { "fits" } else { "DOES NOT FIT" };
+    println!(
+        "left             {} slots taken; {} of {} KV cells hold idle conversations, and a whole new one {fit} into every slot",
+        figures.slots_taken, figures.cells_used, figures.cells_total
+    );
 }

@@ -20,7 +20,7 @@ use mentor_actors::telemetry::{Silent, Telemetry};
 
 pub use ask::ask;
 pub use backup::{backup, restore};
-pub use bench::bench_generate;
+pub use bench::{bench_cancel, bench_generate};
 pub use doctor::doctor;
 pub use eval::eval;
 pub use ingest::ingest;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use mentor_actors::cancel::CancelToken;
+use mentor_actors::ports::Sampling;
 use mentor_actors::telemetry::Telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -38,6 +39,7 @@ async fn run(
     start: Instant,
 ) -> anyhow::Result<()> {
     let telemetry: Arc<dyn Telemetry> = metrics.clone();
+    log_sampling(config, tutor);
     let actors = tutor.start_actors(config, &telemetry);
     let shutdown = CancelToken::default();
     let address = listener.local_addr()?;
@@ -46,6 +48,7 @@ async fn run(
         services: actors.services,
         store: tutor.retrieval.store.clone(),
         workers: tutor.health(),
+        problems: tutor.generator.problem.iter().cloned().collect(),
         metrics,
         models: tutor.names(),
         limits: AskLimits { message_chars: config.message_chars, max_tokens: config.max_tokens },
@@ -64,6 +67,14 @@ async fn run(
     handle.stop(true).await;
     serving.await??;
     Ok(())
+}
+
+/// How tokens are chosen, as the configuration and the model's file together have it.
+fn log_sampling(config: &Config, tutor: &Tutor) {
+    let own = &tutor.generator.info.sampling;
+    let Sampling { temperature, top_p, top_k, min_p, repeat_penalty, repeat_last_tokens, .. } =
+        engines::sampling(config, own);
+    tracing::info!(temperature, top_p, top_k, min_p, repeat_penalty, repeat_last_tokens, ?own, "sampling");
 }
 
 /// The lines that tell a lecturer where to go, and who answers there.

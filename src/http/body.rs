@@ -16,6 +16,13 @@ pub const MAX_JSON_BYTES: usize = 64 * 1024;
 /// Most passages a client may ask for.
 const MAX_TOP_K: usize = 50;
 
+/// Most texts that end an answer, and their longest length in characters: every token of the answer is compared with them.
+const MAX_STOPS: usize = 8;
+const MAX_STOP_CHARS: usize = 64;
+
+/// Longest grammar.
+const MAX_GRAMMAR_BYTES: usize = 8 * 1024;
+
 /// Reads a JSON body.
 ///
 /// # Errors
@@ -97,11 +104,40 @@ fn options(body: OptionsBody, limits: AskLimits) -> Result<AnswerOptions, TurnEr
     if let Some(tokens) = body.max_tokens.filter(|tokens| *tokens == 0 || *tokens > limits.max_tokens) {
         return Err(invalid(format!("max_tokens is {tokens}, allowed are 1 to {}", limits.max_tokens)));
     }
-    if let Some(value) = body.temperature.filter(|value| !(0.0..=2.0).contains(value)) {
-        return Err(invalid(format!("temperature is {value}, allowed are 0 to 2")));
+    check_range("temperature", body.temperature, 0.0, 2.0)?;
+    check_range("top_p", body.top_p, 0.0, 1.0)?;
+    check_range("min_p", body.min_p, 0.0, 1.0)?;
+    check_range("repeat_penalty", body.repeat_penalty, 1.0, 2.0)?;
+    check_stops(&body.stop)?;
+    let grammar_bytes = body.grammar.as_ref().map_or(1, String::len);
+    if !(1..=MAX_GRAMMAR_BYTES).contains(&grammar_bytes) {
+        return Err(invalid(format!("the grammar has {grammar_bytes} bytes, allowed are 1 to {MAX_GRAMMAR_BYTES}")));
     }
-    let OptionsBody { top_k, documents, max_tokens, temperature, seed } = body;
-    Ok(AnswerOptions { top_k, documents, max_tokens, temperature, seed })
+    let OptionsBody { top_k, documents, max_tokens, temperature, top_p, min_p, repeat_penalty, seed, stop, grammar } =
+        body;
+    Ok(AnswerOptions { top_k, documents, max_tokens, temperature, top_p, min_p, repeat_penalty, seed, stop, grammar })
+}
+
+fn check_range(name: &str, value: Option<f32>, least: f32, most: f32) -> Result<(), TurnError> {
+    match value {
+        Some(value) if !(least..=most).contains(&value) => {
+            Err(invalid(format!("{name} is {value}, allowed are {least} to {most}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_stops(stops: &[String]) -> Result<(), TurnError> {
+    if stops.len() > MAX_STOPS {
+        return Err(invalid(format!("stop has {} texts, {MAX_STOPS} are allowed", stops.len())));
+    }
+    let lengths = stops.iter().map(|stop| stop.chars().count());
+    match lengths.into_iter().find(|chars| !(1..=MAX_STOP_CHARS).contains(chars)) {
+        Some(chars) => {
+            Err(invalid(format!("stop has a text of {chars} characters, allowed are 1 to {MAX_STOP_CHARS}")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Checks how many passages a client asks for.
@@ -154,6 +190,25 @@ mod tests {
         assert!(wrong(OptionsBody { top_k: Some(0), ..OptionsBody::default() }).contains("top_k is 0"));
         assert!(wrong(OptionsBody { max_tokens: Some(101), ..OptionsBody::default() }).contains("max_tokens is 101"));
         assert!(wrong(OptionsBody { temperature: Some(9.0), ..OptionsBody::default() }).contains("temperature is 9"));
+        assert!(wrong(OptionsBody { top_p: Some(1.5), ..OptionsBody::default() }).contains("top_p is 1.5"));
+        assert!(wrong(OptionsBody { min_p: Some(-0.5), ..OptionsBody::default() }).contains("min_p is -0.5"));
+        let penalty = OptionsBody { repeat_penalty: Some(0.5), ..OptionsBody::default() };
+        assert_eq!(wrong(penalty), "repeat_penalty is 0.5, allowed are 1 to 2");
+    }
+
+    #[test]
+    fn stop_texts_and_a_grammar_have_a_size() {
+        let stops = |stop: Vec<String>| asked("hi", OptionsBody { stop, ..OptionsBody::default() });
+        assert!(stops(vec!["ü".repeat(64); 8]).is_ok());
+        assert_eq!(stops(vec!["x".into(); 9]).unwrap_err().message, "stop has 9 texts, 8 are allowed");
+        for (text, chars) in [(String::new(), 0), ("x".repeat(65), 65)] {
+            let expected = format!("stop has a text of {chars} characters, allowed are 1 to 64");
+            assert_eq!(stops(vec!["ok".into(), text]).unwrap_err().message, expected);
+        }
+        let grammar = |bytes| asked("hi", OptionsBody { grammar: Some("x".repeat(bytes)), ..OptionsBody::default() });
+        assert!(grammar(8 * 1024).is_ok());
+        assert!(grammar(0).unwrap_err().message.contains("0 bytes"));
+        assert!(grammar(8 * 1024 + 1).unwrap_err().message.contains("8193 bytes, allowed are 1 to 8192"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "alive"}))
 }
 
-/// Every worker is up and the store can be read; 503 with the reason otherwise.
+/// Every worker is up, the store can be read, and a remote server is not given up for a while; 503 with the reason otherwise.
 pub async fn ready(doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
     let (_, problems) = look(&doors).await;
     if problems.is_empty() {
@@ -45,6 +45,7 @@ pub async fn detail(doors: web::Data<Doors>) -> HttpResponse {
 
 async fn look(doors: &Doors) -> (Option<CorpusStats>, Vec<String>) {
     let mut problems: Vec<String> = doors.workers.iter().filter_map(|(_, health)| health.problem()).collect();
+    problems.extend(doors.problems.iter().filter_map(|problem| problem()));
     let corpus = doors.store.stats().await;
     if let Err(error) = &corpus {
         tracing::error!(%error, "the store cannot be read");

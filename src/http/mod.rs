@@ -33,6 +33,9 @@ pub use wire::{ModelNames, completion_json, sources_json};
 /// Time running requests get to end when the server is told to stop.
 const DRAIN_SECONDS: u64 = 10;
 
+/// Says what is wrong now with something that answers need, if anything is.
+pub type Problem = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// What the doors need of the rest of the program. Shared by all HTTP threads.
 pub struct Doors {
     /// Finds conversations.
@@ -43,6 +46,8 @@ pub struct Doors {
     pub store: Arc<dyn Retriever>,
     /// The workers' health, by name.
     pub workers: Vec<(&'static str, Arc<WorkerHealth>)>,
+    /// What else may stand in the way of answers.
+    pub problems: Vec<Problem>,
     /// Everything that is measured.
     pub metrics: Arc<Metrics>,
     /// What the program says of its models.

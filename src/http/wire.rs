@@ -31,7 +31,12 @@ pub struct OptionsBody {
     pub documents: Vec<String>,
     pub max_tokens: Option<usize>,
     pub temperature: Option<f32>,
+    pub top_p: Option<f32>,
+    pub min_p: Option<f32>,
+    pub repeat_penalty: Option<f32>,
     pub seed: Option<u32>,
+    pub stop: Vec<String>,
+    pub grammar: Option<String>,
 }
 
 /// Body of `POST /api/search`.

@@ -3,11 +3,15 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// Longest a request may take.
+/// What the server says when it is, before its address.
+const READY: &str = "ready      http://";
+
+/// Longest a request may take, or a server to come back.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where the models are, or a clear line and `None`.
@@ -93,14 +97,20 @@ impl Workplace {
         let mut said = Vec::new();
         let address = loop {
             let line = log.next().unwrap_or_else(|| panic!("the server ended: {said:?}")).unwrap();
-            if let Some(rest) = line.strip_prefix("ready      http://") {
+            if let Some(rest) = line.strip_prefix(READY) {
                 break rest.split_whitespace().next().unwrap().to_owned();
             }
             said.push(line);
         };
         // Keeps the pipe empty, so that the server never waits for a reader of its log.
-        std::thread::spawn(move || log.for_each(drop));
-        Server { child, address, said }
+        let (report, ready_again) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in log.map_while(Result::ok).filter(|line| line.starts_with(READY)) {
+                // Most tests do not listen.
+                drop(report.send(line));
+            }
+        });
+        Server { child, address, said, ready_again }
     }
 }
 
@@ -110,6 +120,7 @@ pub struct Server {
     pub address: String,
     /// What it said before it was ready.
     pub said: Vec<String>,
+    ready_again: mpsc::Receiver<String>,
 }
 
 impl Server {
@@ -131,9 +142,9 @@ impl Server {
         numbers.filter(|number| status(number).lines().any(|line| line == parent)).collect()
     }
 
-    /// Whether it answers at the moment.
-    pub fn is_ready(&self) -> bool {
-        agent().get(format!("http://{}/readyz", self.address)).call().is_ok_and(|response| response.status() == 200)
+    /// Waits until it says once more that it is ready.
+    pub fn wait_until_ready_again(&self) {
+        self.ready_again.recv_timeout(PATIENCE).expect("the server did not come back");
     }
 
     pub fn kill(mut self) {

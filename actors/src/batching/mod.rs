@@ -25,3 +25,4 @@ mod states;
 mod text;
 
 pub use engine::{BatchEngine, BatchSettings};
+pub use repetition::LoopDetector;

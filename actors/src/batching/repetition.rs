@@ -18,19 +18,27 @@ const MIN_STATEMENT_CHARS: usize = 12;
 
 /// Watches one answer. `T` is a token.
 #[derive(Debug)]
-pub(super) struct LoopDetector<T> {
+pub struct LoopDetector<T> {
     tokens: Vec<T>,
     line: String,
     statements: Vec<String>,
 }
 
+impl<T: PartialEq + Copy> Default for LoopDetector<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T: PartialEq + Copy> LoopDetector<T> {
-    pub(super) fn new() -> Self {
+    /// Nothing was said yet.
+    #[must_use]
+    pub fn new() -> Self {
         Self { tokens: Vec::new(), line: String::new(), statements: Vec::new() }
     }
 
     /// Adds a token and the text it brought (empty while a character is incomplete). True when the answer repeats itself.
-    pub(super) fn push(&mut self, token: T, text: &str) -> bool {
+    pub fn push(&mut self, token: T, text: &str) -> bool {
         self.tokens.push(token);
         let mut repeated = false;
         for c in text.chars() {

@@ -28,8 +28,18 @@ pub struct AnswerOptions {
     pub max_tokens: Option<usize>,
     /// Sampling temperature; 0 is greedy.
     pub temperature: Option<f32>,
+    /// Keep the most probable tokens that together have this probability.
+    pub top_p: Option<f32>,
+    /// Drop tokens less probable than this times the best.
+    pub min_p: Option<f32>,
+    /// Divides the score of tokens seen lately; 1 is off.
+    pub repeat_penalty: Option<f32>,
     /// Seed of the sampler.
     pub seed: Option<u32>,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// A grammar in GBNF that the answer must follow, with the rule `root`.
+    pub grammar: Option<String>,
 }
 
 /// Where a turn is on its way.

@@ -153,7 +153,14 @@ impl Retriever for FakeStore {
     }
 }
 
+/// Generations that the fake engine began.
+type Generations = Arc<Mutex<Vec<Generation>>>;
+
+/// A grammar that the fake engine cannot read.
+pub const BAD_GRAMMAR: &str = "root ::= (";
+
 struct FakeEngine {
+    begun: Generations,
     pieces: Vec<&'static str>,
     gate: Arc<Gate>,
     at: HashMap<Slot, usize>,
@@ -179,6 +186,10 @@ impl GenerationEngine for FakeEngine {
     }
 
     fn begin(&mut self, slot: Slot, generation: &Generation) -> Result<Begun, EngineError> {
+        if generation.sampling.grammar.as_deref() == Some(BAD_GRAMMAR) {
+            return Err(EngineError::Rejected("the grammar cannot be used: it ends too early (line 1)".into()));
+        }
+        self.begun.lock().unwrap().push(generation.clone());
         self.at.insert(slot, 0);
         Ok(Begun { prompt_tokens: self.count_prompt_tokens(&generation.messages)?, cached_tokens: 1 })
     }
@@ -220,6 +231,8 @@ pub struct Tutor {
     pub store: Arc<FakeStore>,
     pub generator: GenerationWorker,
     pub embedding: EmbeddingWorkers,
+    /// What reached the engine, in order.
+    pub begun: Generations,
 }
 
 impl Tutor {
@@ -231,10 +244,12 @@ impl Tutor {
         let (embedding, _, _) =
             EmbeddingWorkers::start(&embedders, 2, script.queue, budget, &telemetry).unwrap().ready().unwrap();
         let (pieces, gate, first) = (script.pieces, script.gate, Mutex::new(script.engine_fails_at_step));
+        let begun = Generations::default();
+        let engine_begun = begun.clone();
         let engines: Factory<BoxedEngine> = Arc::new(move || {
             let fails_at = first.lock().unwrap().take();
-            let (pieces, gate) = (pieces.clone(), gate.clone());
-            Ok(Box::new(FakeEngine { pieces, gate, at: HashMap::new(), steps: 0, fails_at }))
+            let (begun, pieces, gate) = (engine_begun.clone(), pieces.clone(), gate.clone());
+            Ok(Box::new(FakeEngine { begun, pieces, gate, at: HashMap::new(), steps: 0, fails_at }))
         });
         let (generator, _, _) =
             GenerationWorker::start(&engines, script.queue, budget, &telemetry).unwrap().ready().unwrap();
@@ -249,7 +264,7 @@ impl Tutor {
         };
         let admission = Admission::new(script.admission);
         let conversations = ConversationsActor::new(services.clone(), admission, 4, Duration::from_secs(3600)).start();
-        Self { conversations, services, store, generator, embedding }
+        Self { conversations, services, store, generator, embedding, begun }
     }
 
     pub async fn open(&self, name: &str) -> Conversation {

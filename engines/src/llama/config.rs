@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 pub use mentor_actors::domain::Device;
 
+use super::preferences::SamplingPreferences;
+
 /// How many of the model's layers are kept on the GPU. Without a GPU it means nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GpuLayers {
@@ -29,6 +31,39 @@ pub enum KvType {
     Q8_0,
 }
 
+impl KvType {
+    /// Whether several numbers share a scale.
+    pub(super) fn is_quantised(self) -> bool {
+        self == Self::Q8_0
+    }
+}
+
+/// How a model is spread over several GPUs. With one or none it means nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SplitMode {
+    /// As llama.cpp does by itself: by layers.
+    #[default]
+    Auto,
+    /// Only the first GPU is used.
+    None,
+    /// Every GPU has some of the layers, with their part of the context.
+    Layer,
+    /// Every GPU has some rows of each layer.
+    Row,
+}
+
+/// Whether attention is computed in one go, without its matrix in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FlashAttention {
+    /// Where the model and the device can.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never. Values must then be stored as they are.
+    Off,
+}
+
 /// How to run a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LlamaConfig {
@@ -41,12 +76,17 @@ pub struct LlamaConfig {
     /// Tokens of all generations together; 0 for as many as all of them can have. Fewer are a pool that all share, which
     /// costs time on a CPU.
     pub cells: usize,
-    /// Longest batch of one step. More is faster on long prompts; less reacts faster to a cancelled turn.
-    pub batch_tokens: usize,
+    /// Longest batch of one step. More is faster on long prompts; less reacts faster to a cancelled turn. `None` for 256 on a
+    /// CPU and 512 on a GPU, which takes less time for them.
+    pub batch_tokens: Option<usize>,
     /// Threads that compute.
     pub threads: usize,
     /// Layers on the GPU.
     pub gpu_layers: GpuLayers,
+    /// How they are spread over several GPUs.
+    pub split_mode: SplitMode,
+    /// How attention is computed.
+    pub flash_attention: FlashAttention,
     /// How keys are stored.
     pub kv_type_k: KvType,
     /// How values are stored. On a CPU, keys and values of `Q8_0` make answers independent of what else is in the batch, and
@@ -57,7 +97,7 @@ pub struct LlamaConfig {
 }
 
 impl LlamaConfig {
-    /// One slot of 2048 tokens, batches of 256, a thread for every core.
+    /// One slot of 2048 tokens, a thread for every core.
     #[must_use]
     pub fn new(model: impl Into<PathBuf>) -> Self {
         Self {
@@ -65,9 +105,11 @@ impl LlamaConfig {
             context_tokens: 2048,
             slots: 1,
             cells: 0,
-            batch_tokens: 256,
+            batch_tokens: None,
             threads: std::thread::available_parallelism().map_or(1, NonZero::get),
             gpu_layers: GpuLayers::default(),
+            split_mode: SplitMode::default(),
+            flash_attention: FlashAttention::default(),
             kv_type_k: KvType::F16,
             kv_type_v: KvType::F16,
             device: Device::default(),
@@ -76,7 +118,7 @@ impl LlamaConfig {
 }
 
 /// What was loaded. Its text form is one line for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LlamaInfo {
     /// The model's own name, or its file's.
     pub name: String,
@@ -90,6 +132,8 @@ pub struct LlamaInfo {
     pub quantisation: String,
     /// What computes: `cpu`, `cuda`.
     pub backend: String,
+    /// How the model wants its tokens chosen.
+    pub sampling: SamplingPreferences,
 }
 
 impl fmt::Display for LlamaInfo {
@@ -113,6 +157,7 @@ mod tests {
             context_tokens: 2048,
             quantisation: "Q4_1".into(),
             backend: "cpu".into(),
+            sampling: SamplingPreferences::default(),
         };
         assert_eq!(info.to_string(), "Tiny (134 M parameters, Q4_1, 96 MiB, trained on 2048 tokens, on cpu)");
     }

@@ -12,11 +12,16 @@ use llama_cpp_2::{DecodeError, LlamaContextLoadError};
 use mentor_actors::domain::EngineError;
 use mentor_actors::ports::{BatchToken, DecoderShape, Evaluation, Sequence};
 
-use super::config::{KvType, LlamaConfig};
+use super::config::{FlashAttention, KvType, LlamaConfig};
 use super::load::backend;
 use super::log;
-use super::memory::check_context;
+use super::memory::{check_context, gpu};
 use super::sampler::Sampler;
+
+/// Longest batch of a step where it is not configured. A CPU is hardly faster with more, and a step is as long as a cancel may
+/// take; a GPU is, up to what llama.cpp itself computes at once.
+const CPU_BATCH: usize = 256;
+const GPU_BATCH: usize = 512;
 
 /// The evaluated tokens of all sequences.
 pub(super) struct Context {
@@ -37,7 +42,8 @@ impl Context {
         config: &LlamaConfig,
         sequence_tokens: usize,
     ) -> Result<Self, EngineError> {
-        let mut shape = shape(config, sequence_tokens);
+        let batch_tokens = config.batch_tokens.unwrap_or(if gpu(config).is_some() { GPU_BATCH } else { CPU_BATCH });
+        let mut shape = shape(config, sequence_tokens, batch_tokens);
         check_context(config, model, shape).map_err(EngineError::Load)?;
         let params = context_params(config, shape).map_err(EngineError::Load)?;
         let llama = model.new_context(backend()?, params).map_err(|error| context_error(&error))?;
@@ -110,7 +116,7 @@ impl Context {
     }
 }
 
-fn shape(config: &LlamaConfig, sequence_tokens: usize) -> DecoderShape {
+fn shape(config: &LlamaConfig, sequence_tokens: usize, batch_tokens: usize) -> DecoderShape {
     let all = sequence_tokens.saturating_mul(config.slots);
     let cells = if config.cells == 0 { all } else { config.cells.min(all) };
     DecoderShape {
@@ -118,7 +124,7 @@ fn shape(config: &LlamaConfig, sequence_tokens: usize) -> DecoderShape {
         sequence_tokens,
         cells,
         // Every sequence must be able to feed a token in every step.
-        batch_tokens: config.batch_tokens.min(cells).max(config.slots),
+        batch_tokens: batch_tokens.min(cells).max(config.slots),
         // Sequences that share one pool of cells also share a batch; where each has its own, llama.cpp cuts batches into
         // parts with the same number of tokens of every sequence.
         mixes: cells < all || config.slots == 1,
@@ -132,7 +138,13 @@ fn context_params(config: &LlamaConfig, shape: DecoderShape) -> Result<LlamaCont
     let batch = u32::try_from(shape.batch_tokens).map_err(|_| too_many("tokens of a batch", shape.batch_tokens))?;
     let slots = u32::try_from(config.slots).map_err(|_| too_many("slots", config.slots))?;
     let threads = i32::try_from(config.threads.max(1)).map_err(|_| too_many("threads", config.threads))?;
-    Ok(LlamaContextParams::default()
+    // `llama_flash_attn_type` of llama.h; -1, the default, is "where it can".
+    let params = match config.flash_attention {
+        FlashAttention::Auto => LlamaContextParams::default(),
+        FlashAttention::On => LlamaContextParams::default().with_flash_attention_policy(1),
+        FlashAttention::Off => LlamaContextParams::default().with_flash_attention_policy(0),
+    };
+    Ok(params
         .with_n_ctx(NonZeroU32::new(cells.unsigned_abs()))
         .with_n_seq_max(slots)
         .with_n_batch(batch)
@@ -175,25 +187,25 @@ mod tests {
     use super::*;
 
     fn config(slots: usize, cells: usize) -> LlamaConfig {
-        LlamaConfig { slots, cells, batch_tokens: 256, ..LlamaConfig::new("model.gguf") }
+        LlamaConfig { slots, cells, ..LlamaConfig::new("model.gguf") }
     }
 
     #[test]
     fn every_sequence_has_its_own_cells_where_they_suffice() {
-        let own = shape(&config(4, 0), 2048);
+        let own = shape(&config(4, 0), 2048, 256);
         assert_eq!((own.cells, own.mixes, own.batch_tokens), (8192, false, 256));
-        assert_eq!(shape(&config(4, 100_000), 2048), own);
+        assert_eq!(shape(&config(4, 100_000), 2048, 256), own);
     }
 
     #[test]
     fn fewer_cells_are_a_pool_for_all() {
-        let pool = shape(&config(4, 4096), 2048);
+        let pool = shape(&config(4, 4096), 2048, 256);
         assert_eq!((pool.cells, pool.mixes), (4096, true));
     }
 
     #[test]
     fn a_batch_has_room_for_every_slot_and_never_exceeds_the_context() {
-        assert_eq!(shape(&LlamaConfig { batch_tokens: 1, ..config(8, 0) }, 64).batch_tokens, 8);
-        assert_eq!(shape(&config(1, 0), 64).batch_tokens, 64);
+        assert_eq!(shape(&config(8, 0), 64, 1).batch_tokens, 8);
+        assert_eq!(shape(&config(1, 0), 64, 256).batch_tokens, 64);
     }
 }

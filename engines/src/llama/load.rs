@@ -7,12 +7,13 @@ use std::sync::OnceLock;
 
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::model::params::{LlamaModelParams, LlamaSplitMode};
 use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 use mentor_actors::domain::EngineError;
 
-use super::config::{Device, GpuLayers, LlamaConfig, LlamaInfo};
-use super::memory::check_weights;
+use super::config::{Device, FlashAttention, GpuLayers, LlamaConfig, LlamaInfo, SplitMode};
+use super::memory::{check_weights, gpu};
+use super::preferences::SamplingPreferences;
 use super::{cpu, log};
 
 /// Magic number, version, number of tensors, number of metadata entries (GGUF specification).
@@ -46,7 +47,7 @@ pub(super) fn backend() -> Result<&'static LlamaBackend, EngineError> {
 /// # Errors
 /// [`EngineError::Load`] with one line that names the file and what is wrong with it, or with this machine.
 pub(super) fn load_model(config: &LlamaConfig) -> Result<LoadedModel, EngineError> {
-    check_machine(config).map_err(EngineError::Load)?;
+    check_machine(config).and_then(|()| check_settings(config)).map_err(EngineError::Load)?;
     let file = FileName(&config.model);
     check_file(&config.model).map_err(|reason| file.error(&reason))?;
     let backend = backend()?;
@@ -82,6 +83,16 @@ fn check_machine(config: &LlamaConfig) -> Result<(), String> {
     Ok(())
 }
 
+/// Settings that llama.cpp would refuse only once the weights are there.
+fn check_settings(config: &LlamaConfig) -> Result<(), String> {
+    if config.kv_type_v.is_quantised() && config.flash_attention == FlashAttention::Off {
+        return Err("values can be stored as q8_0 only with flash attention: set flash_attention to auto or on, or \
+                    kv_type_v to f16"
+            .into());
+    }
+    Ok(())
+}
+
 /// What can be told from the file before llama.cpp reads it.
 pub(super) fn check_file(path: &Path) -> Result<(), String> {
     let mut file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
@@ -111,10 +122,20 @@ fn model_params(config: &LlamaConfig, backend: &LlamaBackend) -> Result<LlamaMod
         let params = params.with_devices(&[]).map_err(|error| EngineError::Load(error.to_string()))?;
         return Ok(params.with_n_gpu_layers(0));
     }
-    Ok(match config.gpu_layers {
+    let params = match config.gpu_layers {
         GpuLayers::Auto => params,
         GpuLayers::None => params.with_n_gpu_layers(0),
         GpuLayers::Count(layers) => params.with_n_gpu_layers(layers),
+    };
+    // llama.cpp refuses to load anything on "the first GPU" where there is none.
+    if gpu(config).is_none() {
+        return Ok(params);
+    }
+    Ok(match config.split_mode {
+        SplitMode::Auto => params,
+        SplitMode::None => params.with_split_mode(LlamaSplitMode::None),
+        SplitMode::Layer => params.with_split_mode(LlamaSplitMode::Layer),
+        SplitMode::Row => params.with_split_mode(LlamaSplitMode::Row),
     })
 }
 
@@ -147,6 +168,7 @@ fn describe(model: &LlamaModel, config: &LlamaConfig, backend: &LlamaBackend) ->
         context_tokens: model.n_ctx_train() as usize,
         quantisation: quantisation(metadata(model, "general.file_type").as_deref()),
         backend: backend_name(config, backend),
+        sampling: SamplingPreferences::read(|key| metadata(model, key)),
     }
 }
 
@@ -192,6 +214,7 @@ pub(super) fn quantisation(file_type: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::config::KvType;
     use super::super::test_gguf::{Gguf, Kind};
     use super::*;
 
@@ -279,6 +302,20 @@ mod tests {
         let file = file_with(b"GGUF");
         assert_eq!(load(file.path(), 0), "0 generation slots are not possible, 1 to 256 are");
         assert!(load(file.path(), 257).starts_with("257 "));
+    }
+
+    #[test]
+    fn values_of_q8_0_without_flash_attention_are_refused_before_the_file_is_opened() {
+        let config = LlamaConfig {
+            kv_type_v: KvType::Q8_0,
+            flash_attention: FlashAttention::Off,
+            ..LlamaConfig::new("no/such/model.gguf")
+        };
+        let Err(EngineError::Load(line)) = load_model(&config) else { panic!("it was loaded") };
+        assert!(line.contains("flash_attention") && line.contains("kv_type_v"), "{line}");
+        for flash_attention in [FlashAttention::Auto, FlashAttention::On] {
+            assert_eq!(check_settings(&LlamaConfig { flash_attention, ..config.clone() }), Ok(()));
+        }
     }
 
     #[test]

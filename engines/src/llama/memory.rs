@@ -7,13 +7,13 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::{LlamaBackendDevice, LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 use mentor_actors::ports::DecoderShape;
 
-use super::config::{Device, GpuLayers, KvType, LlamaConfig};
+use super::config::{Device, GpuLayers, KvType, LlamaConfig, SplitMode};
 
 /// Part of the free memory that may be asked for; the rest is for computation and for others.
 const USABLE_PERCENT: u64 = 95;
 
 /// Memory that weights or a context would be put into.
-struct Place {
+pub(super) struct Place {
     name: String,
     free_bytes: u64,
 }
@@ -73,14 +73,15 @@ fn check(what: &str, bytes: u64, place: &Place, remedy: &str) -> Result<(), Stri
     Err(format!("{what} would need {need} MiB of {}, where {free} MiB are free: {remedy}", place.name))
 }
 
-fn gpu(config: &LlamaConfig) -> Option<Place> {
+/// The GPUs that are used; `None` where nothing is computed on one.
+pub(super) fn gpu(config: &LlamaConfig) -> Option<Place> {
     if config.device == Device::Cpu || matches!(config.gpu_layers, GpuLayers::None | GpuLayers::Count(0)) {
         return None;
     }
     let is_gpu = |device: &LlamaBackendDevice| device.device_type == LlamaBackendDeviceType::Gpu;
     let gpus: Vec<_> = list_llama_ggml_backend_devices().into_iter().filter(is_gpu).collect();
-    // Layers are spread over all of them.
-    let free_bytes = gpus.iter().map(|gpu| gpu.memory_free as u64).sum();
+    let used = if config.split_mode == SplitMode::None { 1 } else { gpus.len() };
+    let free_bytes = gpus.iter().take(used).map(|gpu| gpu.memory_free as u64).sum();
     gpus.first().map(|gpu| Place { name: format!("GPU memory ({})", gpu.description), free_bytes })
 }
 

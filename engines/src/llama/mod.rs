@@ -11,6 +11,7 @@
 //! | `decoder` | the port: batches are evaluated, tokens chosen |
 //! | `context` | llama.cpp's context and batch, with everything bounded that would end the process |
 //! | `template` | the model's chat template with the messages' places marked (pure) |
+//! | `preferences` | what the model says of how to choose its tokens (pure) |
 //! | `prompt` | messages become tokens, and their text never a control token |
 //! | `sampler` | the port's sampling settings as a llama.cpp sampler chain |
 //! | `weights` | which type of weights is best on this machine (pure) |
@@ -30,6 +31,7 @@ mod load;
 mod log;
 mod measure;
 mod memory;
+mod preferences;
 mod prompt;
 mod quantise;
 mod sampler;
@@ -40,9 +42,10 @@ mod test_gguf;
 mod weights;
 
 pub use choose::{Choice, ChooseEvent, ChooseRequest, choose_weights};
-pub use config::{Device, GpuLayers, KvType, LlamaConfig, LlamaInfo};
+pub use config::{Device, FlashAttention, GpuLayers, KvType, LlamaConfig, LlamaInfo, SplitMode};
 pub use cpu::missing_cpu_features;
 pub use decoder::LlamaDecoder;
+pub use preferences::SamplingPreferences;
 pub use quantise::{WeightsInfo, inspect_weights, requantise};
 pub use source::LlamaSource;
 pub use weights::{Candidate, Speed, WeightType, is_fast_on_cpu};

@@ -8,6 +8,8 @@ use llama_cpp_2::token::logit_bias::LlamaLogitBias;
 use mentor_actors::domain::EngineError;
 use mentor_actors::ports::Sampling;
 
+use crate::grammar::check_grammar;
+
 /// Growth of the DRY penalty with every further token of a repeated sequence, as its author proposes.
 const DRY_BASE: f32 = 1.75;
 /// Longest repeated sequence that costs nothing, in tokens.
@@ -92,8 +94,9 @@ impl SamplerBuilder {
     }
 
     fn grammar(&self, grammar: &str) -> Result<LlamaSampler, EngineError> {
-        let sampler = LlamaSampler::grammar(self.model, grammar, "root");
-        sampler.map_err(|error| EngineError::Rejected(format!("the grammar cannot be read: {error}")))
+        let rejected = |reason: String| EngineError::Rejected(format!("the grammar cannot be used: {reason}"));
+        check_grammar(grammar).map_err(rejected)?;
+        LlamaSampler::grammar(self.model, grammar, "root").map_err(|error| rejected(error.to_string()))
     }
 
     fn repeat_penalty(&self, sampling: &Sampling) -> LlamaSampler {

@@ -77,7 +77,7 @@ impl Gguf {
         self.entry(key, UINT32, &value.to_le_bytes())
     }
 
-    fn fraction(self, key: &str, value: f32) -> Self {
+    pub(super) fn fraction(self, key: &str, value: f32) -> Self {
         self.entry(key, FLOAT32, &value.to_le_bytes())
     }
 

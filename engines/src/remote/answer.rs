@@ -1,5 +1,9 @@
 //! What the engine says of a running answer.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+
+use mentor_actors::batching::LoopDetector;
 use mentor_actors::domain::{FinishReason, Usage};
 use mentor_actors::ports::SlotOutput;
 
@@ -15,12 +19,16 @@ pub(super) struct Answer {
     bytes_left: usize,
     held_back: String,
     started: bool,
+    /// Servers send a token at a time, or several when they are fast: what they send at once counts as one here.
+    repetition: LoopDetector<u64>,
+    repeats: bool,
 }
 
 impl Answer {
     pub(super) fn new(max_tokens: usize) -> Self {
         let bytes_left = max_tokens.saturating_mul(TOKEN_BYTES);
-        Self { pieces_left: max_tokens, bytes_left, held_back: String::new(), started: false }
+        let (held_back, repetition) = (String::new(), LoopDetector::new());
+        Self { pieces_left: max_tokens, bytes_left, held_back, started: false, repetition, repeats: false }
     }
 
     /// Takes more text, without white space before the first word; `None` when there is nothing to pass on yet.
@@ -33,6 +41,7 @@ impl Answer {
         if text.is_empty() {
             return None;
         }
+        self.repeats |= self.repetition.push(hash(&text), &text);
         // The last piece is kept for what is held back.
         if self.pieces_left <= 1 {
             self.held_back.push_str(&text);
@@ -40,6 +49,11 @@ impl Answer {
         }
         self.pieces_left -= 1;
         Some(SlotOutput::Token(text))
+    }
+
+    /// Whether it goes round in circles.
+    pub(super) fn repeats_itself(&self) -> bool {
+        self.repeats
     }
 
     /// Whether the server goes on where it should have stopped.
@@ -53,6 +67,12 @@ impl Answer {
         let finished = SlotOutput::Finished(String::new(), reason);
         rest.into_iter().chain(usage.map(SlotOutput::Counted)).chain([finished])
     }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -101,5 +121,21 @@ mod tests {
         assert!(!answer.is_overlong());
         answer.take(" ".repeat(28));
         assert!(answer.is_overlong());
+    }
+
+    #[test]
+    fn an_answer_that_goes_round_in_circles_is_noticed_with_its_last_round() {
+        let mut answer = Answer::new(500);
+        let mut words = ["to ", "be ", "or ", "not "].iter().cycle();
+        let said = std::iter::from_fn(|| {
+            let more = !answer.repeats_itself();
+            more.then(|| answer.take((*words.next().unwrap()).to_owned()))
+        });
+        assert_eq!(said.take(100).count(), 32);
+        let mut prose = Answer::new(500);
+        for number in 0..100 {
+            prose.take(format!("{number} "));
+        }
+        assert!(!prose.repeats_itself());
     }
 }

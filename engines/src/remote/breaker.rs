@@ -4,6 +4,7 @@
 //! and what becomes of that one decides. A first token is enough to close it again; failures in the middle of answers are
 //! forgotten only by an answer that came to its end.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -44,15 +45,46 @@ pub(super) struct IsOpen {
     remaining: Duration,
 }
 
+/// What others may see of a breaker, and of the one that follows it when its engine is rebuilt.
+#[derive(Debug, Clone)]
+pub(super) struct BreakerWatch(Arc<Mutex<State>>);
+
+impl Default for BreakerWatch {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(State::Closed { failures: 0 })))
+    }
+}
+
+impl BreakerWatch {
+    /// Why nobody may ask at `now`, if so. After the pause somebody may, so that there is one to try.
+    pub(super) fn problem(&self, now: Instant) -> Option<String> {
+        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Closed { .. } => None,
+            State::Open { until } if now < until => Some(IsOpen { remaining: until - now }.to_string()),
+            State::Open { .. } => None,
+            State::HalfOpen => Some("failed several times in a row, and is being tried again".into()),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Breaker {
     settings: BreakerSettings,
     state: State,
+    watch: BreakerWatch,
 }
 
 impl Breaker {
-    pub(super) fn new(settings: BreakerSettings) -> Self {
-        Self { settings, state: State::Closed { failures: 0 } }
+    pub(super) fn new(settings: BreakerSettings, watch: BreakerWatch) -> Self {
+        let state = State::Closed { failures: 0 };
+        let mut breaker = Self { settings, state, watch };
+        breaker.change(state);
+        breaker
+    }
+
+    fn change(&mut self, state: State) {
+        self.state = state;
+        *self.watch.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
     /// Whether somebody may ask at `now`.
@@ -61,7 +93,7 @@ impl Breaker {
             State::Closed { .. } => Ok(Pass { is_probe: false }),
             State::Open { until } if now < until => Err(IsOpen { remaining: until - now }),
             State::Open { .. } => {
-                self.state = State::HalfOpen;
+                self.change(State::HalfOpen);
                 Ok(Pass { is_probe: true })
             }
             State::HalfOpen => Err(IsOpen { remaining: Duration::ZERO }),
@@ -88,22 +120,22 @@ impl Breaker {
             // Somebody who asked before it opened.
             State::Open { .. } => return,
         };
-        self.state = State::Closed { failures };
+        self.change(State::Closed { failures });
         if failures >= self.settings.failures {
             tracing::warn!(failures, pause = ?self.settings.pause, "the remote server is not asked for a while");
-            self.state = State::Open { until: now + self.settings.pause };
+            self.change(State::Open { until: now + self.settings.pause });
         }
     }
 
     /// It was given up, or failed in a way that says nothing of the server: the next one decides.
     pub(super) fn left(&mut self, pass: Pass, now: Instant) {
         if pass.is_probe && self.state == State::HalfOpen {
-            self.state = State::Open { until: now };
+            self.change(State::Open { until: now });
         }
     }
 
     fn close(&mut self) {
-        self.state = State::Closed { failures: 0 };
+        self.change(State::Closed { failures: 0 });
     }
 }
 
@@ -113,9 +145,13 @@ mod tests {
 
     const SETTINGS: BreakerSettings = BreakerSettings { failures: 3, pause: Duration::from_secs(10) };
 
+    fn closed() -> Breaker {
+        Breaker::new(SETTINGS, BreakerWatch::default())
+    }
+
     /// An open breaker, and when it opened.
     fn open() -> (Breaker, Instant) {
-        let (mut breaker, now) = (Breaker::new(SETTINGS), Instant::now());
+        let (mut breaker, now) = (closed(), Instant::now());
         for _ in 0..3 {
             assert!(breaker.admit(now).is_ok());
             breaker.failed(now);
@@ -134,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_success_between_failures_keeps_it_closed() {
-        let (mut breaker, now) = (Breaker::new(SETTINGS), Instant::now());
+        let (mut breaker, now) = (closed(), Instant::now());
         for _ in 0..5 {
             breaker.failed(now);
             breaker.failed(now);
@@ -145,7 +181,7 @@ mod tests {
 
     #[test]
     fn answers_that_begin_and_then_fail_open_it_too() {
-        let (mut breaker, now) = (Breaker::new(SETTINGS), Instant::now());
+        let (mut breaker, now) = (closed(), Instant::now());
         for _ in 0..3 {
             breaker.began();
             breaker.failed(now);
@@ -186,5 +222,28 @@ mod tests {
         let (mut breaker, now) = open();
         breaker.failed(now + Duration::from_secs(5));
         assert!(breaker.admit(now + SETTINGS.pause).is_ok());
+    }
+
+    #[test]
+    fn others_see_that_it_is_open_until_somebody_may_try_again() {
+        let (mut breaker, now) = open();
+        let watch = breaker.watch.clone();
+        assert!(watch.problem(now).is_some_and(|problem| problem.contains("asked again in 10 s")));
+        let later = now + SETTINGS.pause;
+        assert_eq!(watch.problem(later), None, "or nobody would be sent here to try");
+        let pass = breaker.admit(later).unwrap();
+        assert!(watch.problem(later).is_some_and(|problem| problem.contains("being tried again")));
+        breaker.left(pass, later);
+        assert_eq!(watch.problem(later), None);
+        breaker.succeeded();
+        assert_eq!(watch.problem(now), None);
+    }
+
+    #[test]
+    fn a_breaker_that_follows_another_one_begins_closed() {
+        let (breaker, now) = open();
+        let watch = breaker.watch.clone();
+        drop(Breaker::new(SETTINGS, watch.clone()));
+        assert_eq!(watch.problem(now), None);
     }
 }

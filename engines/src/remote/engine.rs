@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::address::ServerAddress;
 use super::answer::Answer;
-use super::breaker::{Breaker, Pass};
+use super::breaker::{Breaker, BreakerWatch, Pass};
 use super::client::Client;
 use super::config::{RemoteConfig, RemoteInfo};
 use super::failure::RemoteFailure;
@@ -55,6 +55,10 @@ impl RemoteEngine {
     /// # Errors
     /// [`EngineError::Load`], in one line, when the server does not answer, or not as expected, or has not that model.
     pub fn connect(config: &RemoteConfig) -> Result<Self, EngineError> {
+        Self::connect_watched(config, BreakerWatch::default())
+    }
+
+    pub(super) fn connect_watched(config: &RemoteConfig, watch: BreakerWatch) -> Result<Self, EngineError> {
         let runtime = RemoteRuntime::start()?;
         let client = Client::new(config)?;
         let list = runtime.block_on(list_models(&client, config)).map_err(|failure| load_error(config, &failure))?;
@@ -67,7 +71,7 @@ impl RemoteEngine {
             model,
             patience: Patience::of(config),
             client,
-            breaker: Breaker::new(config.breaker),
+            breaker: Breaker::new(config.breaker, watch),
             slots: (0..config.parallel.max(1)).map(|_| None).collect(),
             tickets: 0,
             sender,
@@ -128,7 +132,12 @@ impl RemoteEngine {
         self.breaker.began();
         let Some(running) = self.slots[slot].as_mut() else { return };
         outputs.extend(running.answer.take(text).map(|output| (slot, output)));
-        if running.answer.is_overlong() {
+        if running.answer.repeats_itself() {
+            tracing::debug!("an answer repeats itself and is ended");
+            running.task.abort();
+            self.breaker.succeeded();
+            self.finish(slot, FinishReason::Stop, None, outputs);
+        } else if running.answer.is_overlong() {
             tracing::warn!(server = %self.address, "an answer is longer than was asked for, and is ended");
             running.task.abort();
             self.finish(slot, FinishReason::Length, None, outputs);

@@ -10,6 +10,8 @@ use mentor_actors::ports::{Generation, PromptMessage, Role};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::grammar::check_grammar;
+
 /// Tokens that a message costs beside its text: role and marks.
 const MESSAGE_TOKENS: usize = 8;
 
@@ -128,11 +130,15 @@ fn salt(cache_scope: &str) -> String {
 /// The body of the request.
 ///
 /// # Errors
-/// [`EngineError::Failed`] for a grammar that the server would not follow.
+/// [`EngineError::Rejected`] for a grammar that the server would not follow, or that could harm it.
 pub(super) fn chat_request(model: &str, generation: &Generation, dialect: Dialect) -> Result<Vec<u8>, EngineError> {
     let sampling = &generation.sampling;
-    if sampling.grammar.is_some() && dialect != Dialect::LlamaServer {
-        return Err(EngineError::Failed("the remote server takes no grammars: only llama-server does".into()));
+    if let Some(grammar) = &sampling.grammar {
+        if dialect != Dialect::LlamaServer {
+            return Err(EngineError::Rejected("the remote server takes no grammars: only llama-server does".into()));
+        }
+        let rejected = |reason| EngineError::Rejected(format!("the grammar cannot be used: {reason}"));
+        check_grammar(grammar).map_err(rejected)?;
     }
     let request = ChatRequest {
         model,
@@ -242,10 +248,12 @@ mod tests {
     }
 
     #[test]
-    fn a_grammar_is_refused_where_it_would_be_ignored() {
+    fn a_grammar_is_refused_where_it_would_be_ignored_or_cannot_be_read() {
         let mut generation = generation();
         generation.sampling.grammar = Some("root ::= \"yes\"".into());
-        assert!(chat_request("m", &generation, Dialect::Vllm).is_err());
+        assert!(matches!(chat_request("m", &generation, Dialect::Vllm), Err(EngineError::Rejected(_))));
+        generation.sampling.grammar = Some("root ::= (".into());
+        assert!(matches!(chat_request("m", &generation, Dialect::LlamaServer), Err(EngineError::Rejected(_))));
     }
 
     #[test]
