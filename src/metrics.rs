@@ -41,6 +41,8 @@ pub struct Metrics {
     retrieve_score: Histogram,
     refusals: IntCounterVec,
     citations: IntCounterVec,
+    attributions: IntCounterVec,
+    attribution_seconds: Histogram,
     slots: IntGaugeVec,
     prompt_tokens: IntCounter,
     cached_tokens: IntCounter,
@@ -134,6 +136,12 @@ impl Metrics {
             retrieve_score: b.histogram("retrieve_top_score", "Similarity of the best passage", SCORES)?,
             refusals: b.counters("refusals_total", "Questions refused without generating", &["reason"])?,
             citations: b.counters("citations_total", "Sentences looked for in the sources", &["supported"])?,
+            attributions: b.counters("attributions_total", "Answers compared with their sources", &["method"])?,
+            attribution_seconds: b.histogram(
+                "attribution_duration_seconds",
+                "Time to compare an answer with its sources",
+                SHORT_SECONDS,
+            )?,
             slots: b.gauges("generation_slots", "Places of the generator", &["state"])?,
             prompt_tokens: b.counter("prompt_tokens_total", "Tokens of prompts")?,
             cached_tokens: b.counter("cached_prompt_tokens_total", "Prompt tokens that needed no evaluation")?,
@@ -228,6 +236,10 @@ impl Telemetry for Metrics {
             Measurement::Refused { reason } => self.refusals.with_label_values(&[reason]).inc(),
             Measurement::CitationChecked { supported } => {
                 self.citations.with_label_values(&[if supported { "true" } else { "false" }]).inc();
+            }
+            Measurement::Attributed { method, took } => {
+                self.attributions.with_label_values(&[method.as_str()]).inc();
+                self.attribution_seconds.observe(seconds(took));
             }
             Measurement::TurnQueueDepth(depth) => self.turn_queue_depth.set(gauge(depth)),
             Measurement::TurnQueueWaited(wait) => self.turn_queue_wait.observe(seconds(wait)),

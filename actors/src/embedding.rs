@@ -176,7 +176,7 @@ impl Handler<EmbedQuery> for EmbeddingPoolActor {
 
     fn handle(&mut self, query: EmbedQuery, _: &mut Self::Context) -> Self::Result {
         let (reply, answer) = oneshot::channel();
-        let admitted = self.admit(EmbedJob { texts: vec![query.text], reply });
+        let admitted = self.admit(Lane::Interactive, EmbedJob { texts: vec![query.text], reply });
         Box::pin(async move {
             admitted?;
             let answer = query.deadline.or_cancelled(&query.cancel, "while the question was embedded", answer).await?;
@@ -186,13 +186,39 @@ impl Handler<EmbedQuery> for EmbeddingPoolActor {
     }
 }
 
+/// Embeds texts that the caller can do without: behind every question, and skipped when nobody wants them any more.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Embedding>, TurnError>")]
+pub struct EmbedTexts {
+    /// The texts, which one worker embeds in one go.
+    pub texts: Vec<String>,
+    /// Until when the vectors are wanted.
+    pub deadline: Deadline,
+    /// Whether they are still wanted.
+    pub cancel: CancelToken,
+}
+
+impl Handler<EmbedTexts> for EmbeddingPoolActor {
+    type Result = ResponseFuture<Result<Vec<Embedding>, TurnError>>;
+
+    fn handle(&mut self, request: EmbedTexts, _: &mut Self::Context) -> Self::Result {
+        let (reply, answer) = oneshot::channel();
+        let admitted = self.admit(Lane::Bulk, EmbedJob { texts: request.texts, reply });
+        Box::pin(async move {
+            admitted?;
+            let answer = request.deadline.or_cancelled(&request.cancel, "while texts were embedded", answer).await?;
+            answer.unwrap_or(Err(EngineError::WorkerLost("embed"))).map_err(unavailable)
+        })
+    }
+}
+
 impl EmbeddingPoolActor {
-    fn admit(&self, job: EmbedJob) -> Result<(), TurnError> {
+    fn admit(&self, lane: Lane, job: EmbedJob) -> Result<(), TurnError> {
         if self.workers.health.is_down() {
             return Err(TurnError::new(ErrorCode::Unavailable, "the embedder is down"));
         }
         let queue = &self.workers.queue;
-        let pushed = queue.try_push(Lane::Interactive, job);
+        let pushed = queue.try_push(lane, job);
         self.workers.telemetry.record(Measurement::EmbedQueueDepth(queue.len()));
         match pushed {
             Ok(_) => Ok(()),

@@ -42,6 +42,13 @@ pub enum Measurement {
         /// Whether one supports it.
         supported: bool,
     },
+    /// The sentences of an answer were compared with its sources.
+    Attributed {
+        /// What decided.
+        method: AttributionMethod,
+        /// From the last token to the decision.
+        took: Duration,
+    },
     /// Turns waiting for the generator.
     TurnQueueDepth(usize),
     /// A turn waited that long for the generator.
@@ -91,6 +98,29 @@ pub enum Measurement {
     },
     /// Conversations in memory.
     ConversationsActive(usize),
+}
+
+/// What decided which sentence stands on which source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttributionMethod {
+    /// The words, which left no doubt.
+    Words,
+    /// Words and meaning.
+    Meaning,
+    /// The words alone where meaning was wanted: the embedder was late, full or down, or the turn was cancelled.
+    Fallback,
+}
+
+impl AttributionMethod {
+    /// The word in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Words => "words",
+            Self::Meaning => "meaning",
+            Self::Fallback => "fallback",
+        }
+    }
 }
 
 /// Takes observations; must be cheap and never block.

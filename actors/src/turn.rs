@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use tokio::sync::mpsc;
 
-use crate::attribution::attribute;
+use crate::attribution::{Attribution, Examination};
 use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
 use crate::domain::{
     AnswerOptions, Completion, ConversationId, DocumentId, ErrorCode, FinishReason, Grounding, ScoredPassage, Timings,
     TurnError, TurnEvent, TurnId, TurnRequest, Usage, WorkflowNode,
 };
-use crate::embedding::{EmbedQuery, EmbeddingPoolActor};
+use crate::embedding::{EmbedQuery, EmbedTexts, EmbeddingPoolActor};
 use crate::generation::{Generate, GenerationEvent, GeneratorActor};
 use crate::ports::{PromptMessage, Sampling, SearchQuery};
 use crate::prompt::{Exchange, PromptParts, place_of};
 use crate::query::condense;
 use crate::retrieval::{RetrieverActor, Search};
-use crate::telemetry::{Measurement, Telemetry};
+use crate::telemetry::{AttributionMethod, Measurement, Telemetry};
 use crate::turn_log::TurnLog;
 
 /// What the configuration decides about turns.
@@ -205,7 +205,7 @@ impl Turn {
         }
         self.scribe.note(TurnEvent::Sources(retrieved.passages.clone()));
         let reason = self.generate(&retrieved, &mut draft, start, deadline).await?;
-        Ok(self.complete(retrieved, draft, reason, start))
+        Ok(self.complete(retrieved, draft, reason, start).await)
     }
 
     async fn retrieve(&mut self, deadline: Deadline) -> Result<Retrieved, TurnError> {
@@ -293,20 +293,55 @@ impl Turn {
         self.scribe.note(TurnEvent::Token(text));
     }
 
-    fn complete(&mut self, retrieved: Retrieved, draft: Draft, reason: FinishReason, start: Instant) -> Completion {
-        let attribution = attribute(&draft.answer, &retrieved.passages);
+    async fn complete(
+        &mut self,
+        retrieved: Retrieved,
+        draft: Draft,
+        reason: FinishReason,
+        start: Instant,
+    ) -> Completion {
+        let attribution = self.attribute(&draft.answer, &retrieved.passages).await;
         for citation in &attribution.citations {
-            self.services.telemetry.record(Measurement::CitationChecked { supported: true });
             self.scribe.note(TurnEvent::Cited(*citation));
         }
-        for _ in 0..attribution.unsupported {
-            self.services.telemetry.record(Measurement::CitationChecked { supported: false });
+        let supported = std::iter::repeat_n(true, attribution.supported);
+        for supported in supported.chain(attribution.unsupported.iter().map(|_| false)) {
+            self.services.telemetry.record(Measurement::CitationChecked { supported });
         }
         let grounding = attribution.grounding();
         let mut done = self.completion(retrieved, draft, reason, start);
         done.grounding = grounding;
         done.citations = attribution.citations;
+        done.unsupported = attribution.unsupported;
         done
+    }
+
+    /// Finds the sources of the answer's sentences; what words leave in doubt by its meaning, if the embedder has the time.
+    async fn attribute(&self, answer: &str, sources: &[ScoredPassage]) -> Attribution {
+        /// The whole answer stands on the screen meanwhile, but the conversation is not free before the turn has ended.
+        const PATIENCE: Duration = Duration::from_millis(250);
+        let start = Instant::now();
+        let (text, passages) = (answer.to_owned(), sources.to_vec());
+        // Milliseconds of work, which the other conversations should not wait for.
+        let examined = tokio::task::spawn_blocking(move || Examination::of(&text, &passages)).await;
+        let Ok(examined) = examined.inspect_err(|error| tracing::error!(%error, "an answer was not attributed")) else {
+            return Attribution::default();
+        };
+        let (found, method) = if examined.doubtful_texts().is_empty() {
+            (examined.conclude(&[]), AttributionMethod::Words)
+        } else {
+            let texts = examined.doubtful_texts().to_vec();
+            let embed = EmbedTexts { texts, deadline: Deadline::after(PATIENCE), cancel: self.cancel.clone() };
+            match self.services.embedding.send(embed).await.unwrap_or_else(|_| Err(gone("embedder"))) {
+                Ok(vectors) => (examined.conclude(&vectors), AttributionMethod::Meaning),
+                Err(error) => {
+                    tracing::debug!(%error, "sentences are attributed by their words alone");
+                    (examined.conclude(&[]), AttributionMethod::Fallback)
+                }
+            }
+        };
+        self.services.telemetry.record(Measurement::Attributed { method, took: start.elapsed() });
+        found
     }
 
     /// Says that nothing relevant was found, and what came closest, without asking the model.
@@ -342,6 +377,7 @@ impl Turn {
             question: retrieved.question,
             grounding: Grounding::Partial,
             citations: Vec::new(),
+            unsupported: Vec::new(),
             finish_reason: reason,
             usage: draft.usage,
             timings: Timings { total: start.elapsed(), ..draft.timings },

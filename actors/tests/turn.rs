@@ -9,6 +9,7 @@ use std::time::Duration;
 use mentor_actors::conversation::{Cancel, StartTurn};
 use mentor_actors::conversations::Open;
 use mentor_actors::domain::*;
+use mentor_actors::telemetry::AttributionMethod;
 use support::*;
 
 #[actix::test]
@@ -36,6 +37,57 @@ async fn a_question_gets_sources_tokens_and_one_completion_in_order() {
     assert_eq!((done.finish_reason, done.usage.completion_tokens), (FinishReason::Stop, 3));
     assert_eq!(done.workflow_path, [WorkflowNode::Retrieve, WorkflowNode::Generate]);
     assert_eq!(done.citations.len(), 1);
+}
+
+#[actix::test]
+async fn a_sentence_that_stands_on_nothing_is_reported_with_its_place() {
+    let pieces = vec!["A binary heap is a complete tree. ", "Napoleon invented it in Paris."];
+    let measured = Arc::new(Measured::default());
+    let tutor = Tutor::start(Script { pieces, telemetry: measured.clone(), ..Script::default() });
+    let done = answer(&tutor).await;
+    assert_eq!((done.citations.len(), done.grounding), (1, Grounding::Partial));
+    assert_eq!(done.unsupported, [CharSpan { start: 34, end: 64 }]);
+    assert_eq!((measured.sentences(), measured.attributions()), ((1, 1), vec![AttributionMethod::Words]));
+}
+
+/// Words leave a doubt about it, so it is embedded.
+const DOUBTFUL: &str = "A binary heap tree answers poison quickly.";
+
+#[actix::test]
+async fn what_words_leave_in_doubt_is_decided_by_meaning() {
+    let measured = Arc::new(Measured::default());
+    let telemetry = measured.clone();
+    let tutor = Tutor::start(Script { pieces: vec![DOUBTFUL], poison: "none", telemetry, ..Script::default() });
+    assert_eq!(answer(&tutor).await.citations.len(), 1, "the fake embedder finds all texts alike");
+    assert_eq!(measured.attributions(), [AttributionMethod::Meaning]);
+}
+
+#[actix::test]
+async fn attribution_does_without_an_embedder_that_fails() {
+    let measured = Arc::new(Measured::default());
+    let tutor = Tutor::start(Script { pieces: vec![DOUBTFUL], telemetry: measured.clone(), ..Script::default() });
+    let done = answer(&tutor).await;
+    assert_eq!((done.finish_reason, done.unsupported.len()), (FinishReason::Stop, 1));
+    assert_eq!(measured.attributions(), [AttributionMethod::Fallback]);
+}
+
+#[actix::test]
+async fn attribution_does_without_an_embedder_that_is_late() {
+    let (measured, gate) = (Arc::new(Measured::default()), Arc::new(Gate::default()));
+    gate.permit(1); // the question
+    let (embedder_gate, telemetry) = (gate.clone(), measured.clone());
+    let tutor = Tutor::start(Script { pieces: vec![DOUBTFUL], embedder_gate, telemetry, ..Script::default() });
+    let done = answer(&tutor).await;
+    assert_eq!((done.finish_reason, done.unsupported.len()), (FinishReason::Stop, 1));
+    assert_eq!(measured.attributions(), [AttributionMethod::Fallback]);
+    gate.open();
+}
+
+/// What becomes of a question.
+async fn answer(tutor: &Tutor) -> Completion {
+    let conversation = tutor.open("c").await;
+    let mut cursor = conversation.actor.send(StartTurn(question("t", "what is a heap?"))).await.unwrap().unwrap();
+    completion(&until_end(&mut cursor).await).clone()
 }
 
 #[actix::test]

@@ -10,8 +10,8 @@
 
 use std::collections::HashSet;
 
-use mentor_actors::attribution::attribute;
-use mentor_actors::domain::{Completion, Grounding};
+use mentor_actors::attribution::sentence_spans;
+use mentor_actors::domain::{CharSpan, Completion, Grounding};
 use serde::Serialize;
 
 use super::figures::ratio;
@@ -81,16 +81,19 @@ pub fn judge_answer(question: &Question, done: &Completion) -> JudgedAnswer {
     let on_gold = done.citations.iter().filter(|citation| {
         done.sources.get(citation.source - 1).is_some_and(|scored| answers(question, &scored.passage))
     });
-    let supported = done.citations.len();
-    let unsupported = if refused { 0 } else { attribute(&done.answer, &done.sources).unsupported };
+    // A sentence of several clauses may have a citation for each.
+    let is_cited = |sentence: &CharSpan| {
+        done.citations.iter().any(|citation| (sentence.start..sentence.end).contains(&citation.span.start))
+    };
+    let supported = sentence_spans(&done.answer).iter().filter(|sentence| is_cited(sentence)).count();
     let made = question.answer_points.iter().filter(|point| !refused && is_made(point, &done.answer));
     JudgedAnswer {
         id: question.id.clone(),
         answer: done.answer.clone(),
         is_answerable: question.is_answerable(),
         refused,
-        citations: (on_gold.count(), supported),
-        supported: (supported, supported + unsupported),
+        citations: (on_gold.count(), done.citations.len()),
+        supported: (supported, supported + done.unsupported.len()),
         points: (made.count(), question.answer_points.len()),
     }
 }

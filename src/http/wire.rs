@@ -1,7 +1,8 @@
 //! The wire protocol's JSON, to and from the domain. Field names here are what clients rely on.
 
 use mentor_actors::domain::{
-    Citation, Completion, CorpusStats, NumberedEvent, ScoredPassage, Timings, TurnError, TurnEvent, TurnId, Usage,
+    CharSpan, Citation, Completion, CorpusStats, NumberedEvent, ScoredPassage, Timings, TurnError, TurnEvent, TurnId,
+    Usage,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -125,6 +126,10 @@ fn citations(all: &[Citation]) -> Value {
     all.iter().map(citation).collect()
 }
 
+fn spans(all: &[CharSpan]) -> Value {
+    all.iter().map(|span| json!({"start": span.start, "end": span.end})).collect()
+}
+
 fn usage(usage: Usage) -> Value {
     json!({
         "prompt_tokens": usage.prompt_tokens,
@@ -162,6 +167,7 @@ pub fn completion_json(turn_id: &TurnId, done: &Completion) -> Value {
         "conversation_id": done.conversation_id.as_str(),
         "grounding": done.grounding.as_str(),
         "citations": citations(&done.citations),
+        "unsupported": spans(&done.unsupported),
         "finish_reason": done.finish_reason.as_str(),
         "usage": usage(done.usage),
         "timings": timings(done.timings),

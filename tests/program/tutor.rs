@@ -33,7 +33,9 @@ fn a_question_is_answered_with_sources_and_usage() {
     assert!(answer["usage"]["prompt_tokens"].as_u64().unwrap() > 50, "{answer}");
     assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() > 0, "{answer}");
     let metrics = server.get("/metrics");
-    assert!(metrics.contains("mentor_embed_duration_seconds_count 1"), "{metrics}");
+    // The question, and the sentences of the answer where words leave a doubt.
+    assert!(metrics.contains("mentor_embed_duration_seconds_count"), "{metrics}");
+    assert!(metrics.contains("mentor_attribution_duration_seconds_count 1"), "{metrics}");
     assert_eq!(server.terminate(), Some(0));
 }
 

@@ -169,6 +169,8 @@ pub struct Completion {
     pub grounding: Grounding,
     /// Which part stands on which source.
     pub citations: Vec<Citation>,
+    /// Sentences that claim something and stand on no source, in order.
+    pub unsupported: Vec<CharSpan>,
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// Tokens used.

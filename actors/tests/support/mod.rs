@@ -15,10 +15,39 @@ use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorke
 use mentor_actors::generation::{BoxedEngine, GenerationWorker, GeneratorActor};
 use mentor_actors::ports::*;
 use mentor_actors::retrieval::RetrieverActor;
-use mentor_actors::telemetry::{Silent, Telemetry};
+use mentor_actors::telemetry::{AttributionMethod, Measurement, Silent, Telemetry};
 use mentor_actors::turn::{DocumentFilter, TurnServices, TurnSettings};
 use mentor_actors::turn_log::Cursor;
 use mentor_actors::workers::RestartBudget;
+
+/// Keeps what was measured.
+#[derive(Default)]
+pub struct Measured(Mutex<Vec<Measurement>>);
+
+impl Telemetry for Measured {
+    fn record(&self, measurement: Measurement) {
+        self.0.lock().unwrap().push(measurement);
+    }
+}
+
+impl Measured {
+    /// What decided the attribution of each answer.
+    pub fn attributions(&self) -> Vec<AttributionMethod> {
+        let method = |one: &Measurement| match one {
+            Measurement::Attributed { method, .. } => Some(*method),
+            _ => None,
+        };
+        self.0.lock().unwrap().iter().filter_map(method).collect()
+    }
+
+    /// How many sentences were found with and without a source.
+    pub fn sentences(&self) -> (usize, usize) {
+        let all = self.0.lock().unwrap();
+        let count =
+            |wanted| all.iter().filter(|one| **one == Measurement::CitationChecked { supported: wanted }).count();
+        (count(true), count(false))
+    }
+}
 
 /// A gate that the fake engine passes one step at a time, or freely.
 #[derive(Default)]
@@ -54,6 +83,9 @@ pub struct Script {
     /// Texts that make the embedder panic.
     pub poison: &'static str,
     pub gate: Arc<Gate>,
+    /// What the embedder passes before each batch.
+    pub embedder_gate: Arc<Gate>,
+    pub telemetry: Arc<dyn Telemetry>,
     pub engine_fails_at_step: Option<usize>,
     pub settings: TurnSettings,
     pub admission: usize,
@@ -64,11 +96,15 @@ impl Default for Script {
     fn default() -> Self {
         let gate = Arc::new(Gate::default());
         gate.open();
+        let embedder_gate = Arc::new(Gate::default());
+        embedder_gate.open();
         Self {
             pieces: vec!["A binary heap ", "is a complete ", "tree in an array."],
             score: 0.9,
             poison: "poison",
             gate,
+            embedder_gate,
+            telemetry: Arc::new(Silent),
             engine_fails_at_step: None,
             settings: settings(),
             admission: 8,
@@ -104,6 +140,7 @@ pub fn settings() -> TurnSettings {
 
 struct FakeEmbedder {
     poison: &'static str,
+    gate: Arc<Gate>,
 }
 
 impl Embedder for FakeEmbedder {
@@ -116,6 +153,7 @@ impl Embedder for FakeEmbedder {
     }
 
     fn embed(&mut self, texts: &[String]) -> Result<Vec<Embedding>, EngineError> {
+        self.gate.pass();
         assert!(!texts.iter().any(|text| text.contains(self.poison)), "poisoned text");
         Ok(texts.iter().map(|_| vec![1.0, 0.0]).collect())
     }
@@ -237,10 +275,11 @@ pub struct Tutor {
 
 impl Tutor {
     pub fn start(script: Script) -> Self {
-        let telemetry: Arc<dyn Telemetry> = Arc::new(Silent);
+        let telemetry = script.telemetry;
         let budget = RestartBudget { backoff: Duration::ZERO, ..RestartBudget::default() };
-        let poison = script.poison;
-        let embedders: Factory<BoxedEmbedder> = Arc::new(move || Ok(Box::new(FakeEmbedder { poison })));
+        let (poison, gate) = (script.poison, script.embedder_gate);
+        let embedders: Factory<BoxedEmbedder> =
+            Arc::new(move || Ok(Box::new(FakeEmbedder { poison, gate: gate.clone() })));
         let (embedding, _, _) =
             EmbeddingWorkers::start(&embedders, 2, script.queue, budget, &telemetry).unwrap().ready().unwrap();
         let (pieces, gate, first) = (script.pieces, script.gate, Mutex::new(script.engine_fails_at_step));
