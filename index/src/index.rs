@@ -33,7 +33,9 @@ pub struct SearchIndex {
     documents: Vec<Range<u32>>,
     clusters: Clusters,
     list_ends: Numbers<u32>,
-    upper: Numbers<u8>,
+    upper: File,
+    /// The same, for rows that are looked at one by one wherever they stand.
+    upper_mapped: Numbers<u8>,
     steps: Numbers<f32>,
     row_of_place: Numbers<u32>,
     place_of_row: Numbers<u32>,
@@ -86,7 +88,8 @@ impl SearchIndex {
                 steps: Numbers::map(&path(files::CENTRE_STEPS))?,
             },
             list_ends: Numbers::map(&path(files::LIST_ENDS))?,
-            upper: Numbers::map(&path(files::UPPER))?,
+            upper: File::open(path(files::UPPER))?,
+            upper_mapped: Numbers::map(&path(files::UPPER))?,
             steps: Numbers::map(&path(files::STEPS))?,
             row_of_place: Numbers::map(&path(files::ROW_OF_PLACE))?,
             place_of_row: Numbers::map(&path(files::PLACE_OF_ROW))?,
@@ -109,7 +112,7 @@ impl SearchIndex {
         let of_rows = [index.steps.len(), index.row_of_place.len(), index.place_of_row.len(), index.payload_ends.len()];
         let all_there = of_rows.iter().all(|length| *length == rows)
             && index.words.lengths.len() == rows
-            && index.upper.len() == rows * codes::width(index.manifest.dimension);
+            && index.upper_mapped.len() == rows * codes::width(index.manifest.dimension);
         match all_there {
             true => Ok(index),
             false => Err(IndexError::Damaged(format!("its files do not have {rows} rows each"))),
@@ -171,7 +174,7 @@ impl SearchIndex {
         if wanted.rows <= FEW_ROWS {
             self.look_at_documents(&probe, wanted, &mut best);
         } else {
-            self.look_into_lists(&probe, count, wanted, &mut best);
+            self.look_into_lists(&probe, count, wanted, &mut best)?;
         }
         let mut nearest = Vec::with_capacity(count + EXACT_MORE);
         for (_, row) in best.into_sorted() {
@@ -182,17 +185,19 @@ impl SearchIndex {
         Ok(nearest)
     }
 
-    fn look_into_lists(&self, probe: &Probe, count: usize, wanted: &Wanted, best: &mut Best) {
+    fn look_into_lists(&self, probe: &Probe, count: usize, wanted: &Wanted, best: &mut Best) -> io::Result<()> {
         let (kernel, width) = (Kernel::of_processor(), probe.values.len());
         // The fewer rows are wanted, and the more of them, the farther away they may be.
         let for_count = (READ_PER_ROW * count * self.clusters.count()).div_ceil(wanted.rows);
         let lists = (LISTS_READ * self.rows()).div_ceil(wanted.rows).max(for_count);
-        let mut products = Vec::new();
+        let (mut codes, mut products) = (Vec::new(), Vec::new());
         for list in self.clusters.nearest(probe, lists) {
             let start = if list == 0 { 0 } else { self.list_ends[list - 1] as usize };
             let places = start..self.list_ends[list] as usize;
             products.resize(places.len(), 0);
-            kernel.products(&self.upper[places.start * width..places.end * width], &probe.values, &mut products);
+            codes.resize(places.len() * width, 0);
+            self.upper.read_exact_at(&mut codes, (places.start * width) as u64)?;
+            kernel.products(&codes, &probe.values, &mut products);
             for ((&product, &step), &row) in
                 products.iter().zip(&self.steps[places.clone()]).zip(&self.row_of_place[places])
             {
@@ -202,6 +207,7 @@ impl SearchIndex {
                 }
             }
         }
+        Ok(())
     }
 
     fn look_at_documents(&self, probe: &Probe, wanted: &Wanted, best: &mut Best) {
@@ -210,7 +216,7 @@ impl SearchIndex {
         for row in documents.flat_map(|(rows, _)| rows.clone()) {
             let place = self.place_of_row[row as usize] as usize;
             let mut product = [0];
-            kernel.products(&self.upper[place * width..][..width], &probe.values, &mut product);
+            kernel.products(&self.upper_mapped[place * width..][..width], &probe.values, &mut product);
             let likeness = probe.likeness(product[0], self.steps[place]);
             if best.wants(likeness) {
                 best.take(likeness, row);
@@ -225,9 +231,10 @@ impl SearchIndex {
     pub fn vector(&self, row: u32) -> io::Result<Vec<f32>> {
         let (dimension, width) = (self.manifest.dimension, codes::width(self.manifest.dimension));
         let place = self.place_of_row[row as usize] as usize;
-        let mut lower = vec![0; dimension];
+        let (mut upper, mut lower) = (vec![0; width], vec![0; dimension]);
+        self.upper.read_exact_at(&mut upper, (place * width) as u64)?;
         self.lower.read_exact_at(&mut lower, u64::from(row) * dimension as u64)?;
-        Ok(codes::decode(&self.upper[place * width..][..width], &lower, self.steps[place]))
+        Ok(codes::decode(&upper, &lower, self.steps[place]))
     }
 
     /// What the builder was given with a row.

@@ -19,8 +19,8 @@
 //! of the numbers there, and the best of these exactly. So it reads a few megabytes, however many rows there are.
 //!
 //! # Where the memory is
-//! All files but the lower halves and the payloads are mapped: what is used stays in memory as long as the system has room,
-//! and the system may take it back. A row needs about `dimension + 120` bytes there.
+//! Vectors and payloads are read from their files, which the system keeps in its cache as long as it has room. What leads to them,
+//! and the words, are mapped: about 80 bytes a row.
 
 mod best;
 mod builder;

@@ -172,16 +172,25 @@ fn record(number: usize, chunks: usize) -> DocumentRecord {
 #[derive(Debug, Clone, Default)]
 struct Nearest(Vec<(f32, u32)>);
 
+impl Nearest {
+    fn offer(&mut self, likeness: f32, row: u32) {
+        if self.0.len() < TOP_K || self.0.last().is_some_and(|(worst, _)| likeness > *worst) {
+            let place = self.0.partition_point(|(better, _)| *better >= likeness);
+            self.0.insert(place, (likeness, row));
+            self.0.truncate(TOP_K);
+        }
+    }
+}
+
 fn compare(questions: &[Vec<f32>], written: &[EmbeddedChunk], first: usize, nearest: &mut [Nearest]) {
     let share = questions.len().div_ceil(thread::available_parallelism().map_or(1, usize::from));
     thread::scope(|scope| {
         for (questions, nearest) in questions.chunks(share).zip(nearest.chunks_mut(share)) {
             scope.spawn(move || {
                 for (question, nearest) in questions.iter().zip(nearest) {
-                    let likeness = |(_, vector): &EmbeddedChunk| product(question, vector);
-                    nearest.0.extend(written.iter().map(likeness).zip(first as u32..));
-                    nearest.0.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-                    nearest.0.truncate(TOP_K);
+                    for ((_, vector), row) in written.iter().zip(first as u32..) {
+                        nearest.offer(product(question, vector), row);
+                    }
                 }
             });
         }
