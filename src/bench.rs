@@ -1,7 +1,8 @@
-//! How fast the generator is: conversations begun at the same moment, timed to every token. It drives the port itself, so that
+//! How fast the generator is, and in `search` the store: conversations begun at the same moment, timed to every token. It drives the port itself, so that
 //! the same work measures the engine in this process and a server behind an address.
 
 mod cancel;
+mod search;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use mentor_actors::telemetry::{Measurement, Telemetry};
 use serde::Serialize;
 
 pub use cancel::{CONTEXT_TOKENS as CANCEL_CONTEXT_TOKENS, CancelFigures, CancelTally, measure_cancel};
+pub use search::{MakeFigures, SearchBench, SearchFigures, SearchTimes, make_store, measure_search};
 
 /// What the prompts are made of.
 const TEXT: &str = include_str!("../engines/src/llama/sample_text.txt");

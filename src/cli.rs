@@ -59,6 +59,9 @@ pub enum Command {
     /// Merge small files, and remove what no kept version needs.
     #[command(after_help = "Example:\n  mentor compact")]
     Compact(JsonArgs),
+    /// Make the search index anew. An ingest does so by itself when it is worth it.
+    #[command(after_help = "Example:\n  mentor reindex")]
+    Reindex(JsonArgs),
     /// The versions of the store that can be gone back to, the newest first.
     #[command(after_help = "Example:\n  mentor history --limit 10")]
     History(HistoryArgs),
@@ -250,6 +253,29 @@ pub enum BenchCommand {
     Generate(BenchGenerateArgs),
     /// Time from "stop" to a free slot, and what many stopped turns leave behind.
     Cancel(BenchCancelArgs),
+    /// Times and recall of searches in a large store, which is made first.
+    Search(BenchSearchArgs),
+}
+
+/// Arguments of `bench search`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Makes a store in FOLDER out of the chunks of the configured one, with noise on their vectors, and measures it in a
+process of its own. A folder that holds one already is measured again. Beside the store are the vectors and questions (numbers
+of 32 bits, side by side), the questions' words and the ten nearest rows of each, for other programs to be measured with the same.
+
+Example:
+  mentor bench search /tmp/large --chunks 100000"
+)]
+pub struct BenchSearchArgs {
+    /// Where to make the store, with about 5 KB of disk a chunk.
+    pub folder: PathBuf,
+    /// Chunks of the store.
+    #[arg(long, default_value_t = 100_000)]
+    pub chunks: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `bench generate`.

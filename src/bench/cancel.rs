@@ -146,12 +146,12 @@ pub async fn measure_cancel(
     slots: usize,
     turns: usize,
 ) -> anyhow::Result<CancelFigures> {
-    let mut figures = CancelFigures { turns, memory_start: resident_mebibytes(), ..CancelFigures::default() };
+    let mut figures = CancelFigures { turns, memory_start: mebibytes_of("VmRSS:"), ..CancelFigures::default() };
     let tenth = turns / 10;
     run(generator, slots, 0..tenth, &mut figures).await?;
-    figures.memory_tenth = resident_mebibytes();
+    figures.memory_tenth = mebibytes_of("VmRSS:");
     run(generator, slots, tenth..turns, &mut figures).await?;
-    figures.memory_end = resident_mebibytes();
+    figures.memory_end = mebibytes_of("VmRSS:");
     {
         let heard = tally.heard();
         let times = sorted(heard.cancels.iter().map(|took| took.as_secs_f64() * 1e3));
@@ -251,10 +251,10 @@ fn request(turn: usize, prompt_tokens: usize, answer_tokens: usize) -> Generate 
     }
 }
 
-/// What the process has in main memory; 0 where the system does not say.
-fn resident_mebibytes() -> usize {
+/// What the system says of the process's memory, for example after `VmRSS:` for all of it in main memory; 0 where it does not.
+pub(super) fn mebibytes_of(name: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap_or(0) >> 10
 }
 

@@ -1,7 +1,7 @@
 //! `mentor backup` and `mentor restore`: the store in one file, and back.
 
 use anyhow::{Context as _, bail};
-use mentor_engines::lance::{Replacement, StoreSnapshot, StoreSurvey};
+use mentor_engines::lance::{LanceCorpus, Replacement, StoreSnapshot, StoreSurvey};
 use serde_json::json;
 
 use crate::archive::{self, Contents};
@@ -42,6 +42,8 @@ pub fn restore(config: &Config, arguments: &BackupArgs) -> anyhow::Result<u8> {
         Some(stats) if (stats.documents, stats.chunks) == (contents.documents, contents.chunks) => {}
         _ => bail!("{}: its files are not the store that its list describes", arguments.file.display()),
     }
+    // An archive has no search index: a large store gets its own before it is used.
+    LanceCorpus::open_stored(replacement.building())?.index_if_due()?;
     replacement.swap()?;
     if arguments.json {
         let value = json!({

@@ -3,6 +3,7 @@
 mod ask;
 mod backup;
 mod bench;
+mod bench_search;
 mod doctor;
 mod eval;
 mod ingest;
@@ -21,6 +22,7 @@ use mentor_actors::telemetry::{Silent, Telemetry};
 pub use ask::ask;
 pub use backup::{backup, restore};
 pub use bench::{bench_cancel, bench_generate};
+pub use bench_search::bench_search;
 pub use doctor::doctor;
 pub use eval::eval;
 pub use ingest::ingest;
@@ -29,7 +31,7 @@ pub use search::search;
 pub use serve::serve;
 pub use stats::stats;
 pub use supervise::supervise;
-pub use versions::{compact, history, rollback, tag};
+pub use versions::{compact, history, reindex, rollback, tag};
 
 use crate::config::Config;
 use crate::models::command::{self, ModelsArgs};

@@ -1,4 +1,4 @@
-//! `mentor compact`, `history`, `tag` and `rollback`: the store's files and versions.
+//! `mentor compact`, `reindex`, `history`, `tag` and `rollback`: the store's files and versions.
 
 use mentor_engines::lance::{LanceCorpus, StoreSurvey, StoreVersion};
 use serde_json::json;
@@ -24,6 +24,20 @@ pub fn compact(config: &Config, json: bool) -> anyhow::Result<u8> {
     } else {
         println!("fragments {:>12} -> {}", before.fragments, after.fragments);
         println!("bytes     {:>12} -> {}", before.bytes, after.bytes);
+    }
+    Ok(0)
+}
+
+/// `mentor reindex`.
+///
+/// # Errors
+/// When there is no store, another process writes to it, or the disk is full.
+pub fn reindex(config: &Config, json: bool) -> anyhow::Result<u8> {
+    let stats = engines::open_stored_corpus(config)?.reindex()?;
+    if json {
+        println!("{}", json!({"chunks": stats.chunks, "index_state": stats.index_state, "bytes": stats.bytes}));
+    } else {
+        println!("index {:>16}, of {} passages", stats.index_state, stats.chunks);
     }
     Ok(0)
 }

@@ -31,6 +31,18 @@ impl LanceCorpus {
         self.finish()
     }
 
+    /// Makes the search index anew, unless the store is too small for one, and ends as an ingest does.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the store cannot be written; it is whole then, and searched as before.
+    pub fn reindex(&mut self) -> Result<CorpusStats, EngineError> {
+        self.make_sure()?;
+        if self.chunks() >= self.index_from {
+            self.index()?;
+        }
+        self.finish()
+    }
+
     /// Names the newest version, which is kept from then on. A name that another version had moves.
     ///
     /// # Errors
@@ -69,6 +81,8 @@ impl LanceCorpus {
         }
         self.advance("be rolled back", |dataset| async move { versions::restore(&dataset, version).await })?;
         self.flush()?;
+        self.read_again()?;
+        self.index_if_due()?;
         Ok((version, self.dataset.version_id()))
     }
 }

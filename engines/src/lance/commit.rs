@@ -13,10 +13,11 @@ use lance::dataset::transaction::{Operation, Transaction, UpdateMode};
 use lance::dataset::{CommitBuilder, DeleteBuilder, InsertBuilder, WriteMode, WriteParams};
 use lance::deps::datafusion::prelude::{Expr, col, lit};
 use lance::table::format::Fragment;
-use mentor_actors::domain::{DocumentId, DocumentRecord};
+use mentor_actors::domain::DocumentId;
 
 use super::encode;
 use super::error::StoreError;
+use super::record::StoredRecord;
 use super::schema::{DOCUMENT_ID, RECORD};
 
 /// The transaction property that says in words what it does.
@@ -54,8 +55,9 @@ pub(super) async fn prepare_rename(
     schema: SchemaRef,
     dimension: usize,
     from: DocumentId,
-    record: DocumentRecord,
+    stored: StoredRecord,
 ) -> Result<Transaction, StoreError> {
+    let record = &stored.record;
     let mut scan = dataset.scan();
     scan.filter_expr(of(&from).and(col(RECORD).is_null())).scan_in_order(true);
     let chunks = encode::give_to(&schema, &scan.try_into_batch().await?, &record.id)?;
@@ -63,7 +65,7 @@ pub(super) async fn prepare_rename(
         let message = format!("{from} has {} chunks, not the {} of its record", chunks.num_rows(), record.chunks);
         return Err(StoreError::Damaged(message));
     }
-    let rows = vec![encode::encode_record(&schema, dimension, &record)?, chunks];
+    let rows = vec![encode::encode_record(&schema, dimension, &stored)?, chunks];
     let fragments = write_rows(&dataset, rows).await?;
     let former = delete_rows(&dataset, of(&from).or(of(&record.id))).await?;
     let change = format!("renamed {from} to {}", record.id);

@@ -3,14 +3,14 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
 use arrow_array::{Array, RecordBatch, StringArray, UInt32Array};
-use mentor_actors::domain::{CharSpan, ChunkId, DocumentId, DocumentKind, DocumentRecord, Passage};
+use mentor_actors::domain::{CharSpan, Chunk, ChunkId, DocumentId, DocumentKind, Passage};
 
 use super::error::StoreError;
-use super::record;
+use super::record::{self, StoredRecord};
 use super::schema::{CHAR_END, CHAR_START, CHUNK_ID, DOCUMENT_ID, PAGE, RECORD, SECTION, TEXT};
 
 /// The records among the rows of `batch`, which needs the columns `document_id` and `record`.
-pub(super) fn decode_records(batch: &RecordBatch) -> Result<Vec<DocumentRecord>, StoreError> {
+pub(super) fn decode_records(batch: &RecordBatch) -> Result<Vec<StoredRecord>, StoreError> {
     let (ids, records) = (strings(batch, DOCUMENT_ID)?, strings(batch, RECORD)?);
     let present = (0..batch.num_rows()).filter(|&row| records.is_valid(row));
     present.map(|row| record::from_json(ids.value(row), records.value(row))).collect()
@@ -25,15 +25,6 @@ pub(super) struct ChunkColumns {
     start: UInt32Array,
     end: UInt32Array,
     text: StringArray,
-}
-
-/// Where in its document a chunk stands, as a reader finds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place<'a> {
-    /// On a page.
-    Page(u32),
-    /// Under a heading, or before the first.
-    Section(Option<&'a str>),
 }
 
 impl ChunkColumns {
@@ -52,35 +43,36 @@ impl ChunkColumns {
     /// What is searched by its words: heading and text.
     pub(super) fn words(&self, row: usize) -> [&str; 2] {
         let section = if self.section.is_valid(row) { self.section.value(row) } else { "" };
-        [section, self.text(row)]
-    }
-
-    pub(super) fn text(&self, row: usize) -> &str {
-        self.text.value(row)
-    }
-
-    pub(super) fn place(&self, row: usize) -> Place<'_> {
-        if self.page.is_valid(row) {
-            return Place::Page(self.page.value(row));
-        }
-        Place::Section(self.section.is_valid(row).then(|| self.section.value(row)))
+        [section, self.text.value(row)]
     }
 
     pub(super) fn chunk_id(&self, row: usize) -> &str {
         self.chunk_id.value(row)
     }
 
+    /// The chunk at `row`; its `tokens` are 0: how many they are depends on the embedder.
+    pub(super) fn chunk(&self, row: usize) -> Chunk {
+        Chunk {
+            page: self.page.is_valid(row).then(|| self.page.value(row)),
+            section: self.section.is_valid(row).then(|| self.section.value(row).into()),
+            span: CharSpan { start: self.start.value(row) as usize, end: self.end.value(row) as usize },
+            text: self.text.value(row).into(),
+            tokens: 0,
+        }
+    }
+
     /// The passage at `row`, which belongs to `document`.
     pub(super) fn passage(&self, row: usize, document: &DocumentId, kind: DocumentKind) -> Passage {
+        let Chunk { page, section, span, text, .. } = self.chunk(row);
         Passage {
             chunk_id: ChunkId(self.chunk_id.value(row).into()),
             document_id: document.clone(),
             file_name: file_name(document).into(),
             kind,
-            page: self.page.is_valid(row).then(|| self.page.value(row)),
-            section: self.section.is_valid(row).then(|| self.section.value(row).into()),
-            span: CharSpan { start: self.start.value(row) as usize, end: self.end.value(row) as usize },
-            text: self.text.value(row).into(),
+            page,
+            section,
+            span,
+            text,
         }
     }
 }

@@ -9,7 +9,7 @@ use mentor_actors::domain::{ChunkId, DocumentHash, DocumentId, DocumentRecord, E
 
 use super::decode::{file_name, lacks};
 use super::error::StoreError;
-use super::record;
+use super::record::{self, StoredRecord};
 use super::schema::{DOCUMENT_ID, FILE_NAME};
 
 /// The rows of a document: its record, then its chunks in order.
@@ -20,16 +20,17 @@ use super::schema::{DOCUMENT_ID, FILE_NAME};
 pub(super) fn encode(
     schema: &SchemaRef,
     dimension: usize,
-    record: &DocumentRecord,
+    stored: &StoredRecord,
     chunks: &[EmbeddedChunk],
 ) -> Result<RecordBatch, EngineError> {
+    let record = &stored.record;
     if record.chunks as usize != chunks.len() {
         let message =
             format!("the record of {} counts {} chunks, but there are {}", record.id, record.chunks, chunks.len());
         return Err(EngineError::Failed(message));
     }
     let mut rows = RowBuilder::new(dimension);
-    rows.record(record);
+    rows.record(stored);
     for (number, chunk) in chunks.iter().enumerate() {
         rows.chunk(record, number, chunk)?;
     }
@@ -41,7 +42,7 @@ pub(super) fn encode(
 pub(super) fn encode_record(
     schema: &SchemaRef,
     dimension: usize,
-    record: &DocumentRecord,
+    record: &StoredRecord,
 ) -> Result<RecordBatch, StoreError> {
     let mut rows = RowBuilder::new(dimension);
     rows.record(record);
@@ -97,9 +98,9 @@ impl RowBuilder {
         }
     }
 
-    fn record(&mut self, record: &DocumentRecord) {
-        self.document_id.append_value(&record.id.0);
-        self.record.append_value(record::to_json(record));
+    fn record(&mut self, stored: &StoredRecord) {
+        self.document_id.append_value(&stored.record.id.0);
+        self.record.append_value(record::to_json(stored));
         for builder in [&mut self.chunk_id, &mut self.file_name, &mut self.kind, &mut self.section, &mut self.text] {
             builder.append_null();
         }
@@ -206,8 +207,10 @@ mod tests {
     #[test]
     fn a_document_survives_the_way_through_rows() {
         let record = record(1);
-        let batch = encode(&schema(&identity()), 2, &record, &[chunk(vec![0.6, 0.8])]).unwrap();
-        assert_eq!(decode_records(&batch).unwrap(), vec![record.clone()]);
+        let chunks = [chunk(vec![0.6, 0.8])];
+        let stored = StoredRecord::of(&record, &chunks);
+        let batch = encode(&schema(&identity()), 2, &stored, &chunks).unwrap();
+        assert_eq!(decode_records(&batch).unwrap(), vec![stored]);
         let passage = ChunkColumns::of(&batch).unwrap().passage(1, &record.id, record.kind);
         assert_eq!(passage.chunk_id, ChunkId("abababababababab-0".into()));
         assert_eq!(passage.file_name, "it's “all” \\ here.pdf");
@@ -219,13 +222,14 @@ mod tests {
     fn vectors_that_cannot_be_compared_are_refused() {
         let schema = schema(&identity());
         for bad in [vec![1.0], vec![f32::NAN, 0.0], vec![]] {
-            let error = encode(&schema, 2, &record(1), &[chunk(bad)]).unwrap_err();
+            let chunks = [chunk(bad)];
+            let error = encode(&schema, 2, &StoredRecord::of(&record(1), &chunks), &chunks).unwrap_err();
             assert!(error.to_string().starts_with("chunk 0 of week 1/"), "{error}");
         }
     }
 
     #[test]
     fn a_record_that_counts_other_chunks_is_refused() {
-        assert!(encode(&schema(&identity()), 2, &record(2), &[]).is_err());
+        assert!(encode(&schema(&identity()), 2, &StoredRecord::of(&record(2), &[]), &[]).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use mentor_actors::domain::EngineError;
+use mentor_index::IndexError;
 use thiserror::Error;
 
 /// Why the store could not do something.
@@ -39,6 +40,15 @@ impl StoreError {
         match self {
             Self::Refused(reason) => EngineError::Failed(reason),
             error => EngineError::Failed(format!("the store could not {what}: {error}")),
+        }
+    }
+}
+
+impl From<IndexError> for StoreError {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Io(error) => Self::Io(error),
+            IndexError::Damaged(reason) => Self::Damaged(format!("its search index is damaged: {reason}")),
         }
     }
 }

@@ -9,8 +9,10 @@
 //! | `upkeep` | compaction, removal of old versions, flushing to the disk |
 //! | `versions` | history, tags, going back to a version |
 //! | `lock`, `writer` | one writer at a time; the port `Corpus` |
-//! | `terms`, `postings` | words, and the chunks they stand in |
-//! | `segment`, `top_k`, `selection`, `disk`, `view` | a version of the dataset, searched in memory or on disk |
+//! | `index_folder`, `coverage`, `indexing`, `payload` | the search index: where it is, what it has of a version, when and how it is made |
+//! | `segment`, `sealed` | chunks in memory, chunks in the index, and how well they answer a question |
+//! | `hit`, `top_k`, `selection` | the best of both as passages |
+//! | `disk`, `view` | a version of the dataset, searched at hand or on disk |
 //! | `beside` | a new store that takes the place of the one in use |
 //! | `administration`, `survey`, `doctor` | what operators do to a store and want to know of it, without its embedder |
 //! | `reader` | the port `Retriever`: serves one view, loads the next behind it |
@@ -32,31 +34,39 @@
 //! acknowledged. `finish` flushes the last one, and flushes again before it removes what older versions need.
 //!
 //! # Searching
-//! Every search scans all vectors (the index is `flat`): exact, and fast enough to about 100,000 chunks. The current
-//! version is held in memory, about `4 × dimension + 700` bytes a chunk, and searched without touching the disk, so
-//! an ingest that rewrites or removes files never disturbs a search. A store with more rows than
-//! [`ReaderOptions::max_resident_rows`] is searched on disk by Lance itself, with its session's bounded caches.
+//! A small store is held in memory, about `4 × dimension + 700` bytes a chunk, and every question is compared with all of it.
+//! A large one has a search index (crate `mentor-index`) in `corpus.lance/_search`, made at the end of an ingest: it is mapped
+//! into memory, and holds passages as well, so that a search of it never reads the dataset. Documents that came or changed
+//! since are held in memory beside it. A document is known by its content, not by its place: compaction, renaming and going back
+//! to another version leave the index as good as it was. Whatever a writer does to the files, a search is not disturbed.
+//!
+//! An index is never needed: where it is missing or damaged, up to [`ReaderOptions::max_resident_rows`] chunks are held in
+//! memory as if there were none, and beyond that Lance itself searches the vectors on disk, slowly and without words.
 
 mod administration;
 mod beside;
 mod commit;
+mod coverage;
 mod decode;
 mod disk;
 mod doctor;
 mod encode;
 mod error;
+mod hit;
 mod identity;
+mod index_folder;
+mod indexing;
 mod lock;
-mod postings;
+mod payload;
 mod reader;
 mod record;
 mod runtime;
 mod schema;
+mod sealed;
 mod segment;
 mod selection;
 mod store;
 mod survey;
-mod terms;
 mod top_k;
 mod upkeep;
 mod versions;

@@ -9,6 +9,7 @@ use lance::Dataset;
 use lance::session::Session;
 use mentor_actors::domain::{CorpusStats, DocumentRecord, EngineError, Found};
 use mentor_actors::ports::{Retriever, SearchQuery};
+use mentor_index::IndexError;
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
@@ -16,13 +17,17 @@ use super::error::StoreError;
 use super::identity::StoreIdentity;
 use super::runtime::StoreRuntime;
 use super::store::Location;
-use super::view::View;
+use super::view::{NumberedIndex, View};
 use super::{disk, encode, upkeep};
 
 /// Most passages that one search returns, whatever it asks for.
 pub const MAX_TOP_K: usize = 1_000;
 /// How often a new version is looked for: one listing of a folder.
 const FRESHNESS: Duration = Duration::from_secs(1);
+/// Longest search on disk; a turn's own limit is longer.
+const DISK_SEARCH_LIMIT: Duration = Duration::from_secs(60);
+/// So many versions in a row may be removed while they are searched on disk.
+const DISK_ATTEMPTS: usize = 20;
 /// A version may be removed by a finishing ingest while it is loaded; then there is a newer one.
 const LOAD_ATTEMPTS: usize = 3;
 
@@ -33,7 +38,7 @@ pub struct ReaderOptions {
     pub index_cache_bytes: usize,
     /// Lance's cache of file metadata, in bytes.
     pub metadata_cache_bytes: usize,
-    /// Stores of up to so many rows (chunks and documents) are held in memory; larger ones are searched on disk.
+    /// Up to so many chunks that stand in no search index are held in memory; with more of them the store is searched on disk.
     pub max_resident_rows: usize,
 }
 
@@ -102,7 +107,7 @@ impl Retriever for LanceRetriever {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             refresh_or_complain(&shared).await;
-            Ok(shared.view().records().to_vec())
+            Ok(shared.view().records().cloned().collect())
         })
     }
 }
@@ -118,40 +123,51 @@ impl Shared {
             .map_err(|reason| EngineError::Failed(format!("the question cannot be searched for: {reason}")))?;
         query.top_k = query.top_k.min(MAX_TOP_K);
         let view = self.view();
-        if query.top_k == 0 || view.records().is_empty() {
+        if query.top_k == 0 || view.records().next().is_none() {
             return Ok(Found::default());
         }
         match view.on_disk() {
             Some(_) => self.search_on_disk(query).await,
-            None => self.search_in_memory(view, query).await,
+            None => self.search_at_hand(view, query).await,
         }
     }
 
     /// Scans on a thread of the store's own; a scan whose caller has left before it began is skipped.
-    async fn search_in_memory(&self, view: Arc<View>, query: SearchQuery) -> Result<Found, EngineError> {
+    async fn search_at_hand(&self, view: Arc<View>, query: SearchQuery) -> Result<Found, EngineError> {
         let (reply, answer) = oneshot::channel();
         self.runtime.handle().spawn_blocking(move || {
             if !reply.is_closed() {
                 let _ = reply.send(view.search(&query));
             }
         });
-        answer.await.map_err(|_| EngineError::WorkerLost("search"))
+        answer.await.map_err(|_| EngineError::WorkerLost("search"))?.map_err(|error| search_error(&error))
     }
 
     async fn search_on_disk(self: &Arc<Self>, query: SearchQuery) -> Result<Found, EngineError> {
         let shared = Arc::clone(self);
-        let search = self.runtime.handle().spawn(async move { shared.try_disk_twice(&query).await });
-        search.await.map_err(|_| EngineError::WorkerLost("search"))?.map_err(|error| {
-            tracing::error!(%error, "a search on disk failed");
-            EngineError::Failed("the store could not be searched".into())
-        })
+        let search = self.runtime.handle().spawn(async move {
+            let found = tokio::time::timeout(DISK_SEARCH_LIMIT, shared.search_newest_on_disk(&query)).await;
+            found.unwrap_or_else(|_| Err(StoreError::Damaged("it took too long on disk".into())))
+        });
+        search.await.map_err(|_| EngineError::WorkerLost("search"))?.map_err(|error| search_error(&error))
     }
 
-    /// The version at hand may just have been removed by a finishing ingest: then the newest is tried.
-    async fn try_disk_twice(&self, query: &SearchQuery) -> Result<Found, StoreError> {
-        match search_view(&self.view(), query).await {
-            Err(_) if self.refresh().await.is_ok() => search_view(&self.view(), query).await,
-            result => result,
+    /// The version at hand may just have been removed by a writer: then there is a newer one, which is searched instead. An
+    /// error of the newest version is one of the store.
+    async fn search_newest_on_disk(&self, query: &SearchQuery) -> Result<Found, StoreError> {
+        let mut attempt = 1;
+        loop {
+            let view = self.view();
+            let error = match search_view(&view, query).await {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+            // Loading fails as searching does while a writer removes versions.
+            let is_newest = self.refresh().await.is_ok() && Arc::ptr_eq(&view, &self.view());
+            if is_newest || attempt == DISK_ATTEMPTS {
+                return Err(error);
+            }
+            attempt += 1;
         }
     }
 
@@ -161,8 +177,8 @@ impl Shared {
         let measured = self.runtime.handle().spawn_blocking(move || {
             let view = shared.view();
             match view.dataset() {
-                Some(dataset) => upkeep::stats(dataset, view.records(), shared.location.folder()),
-                None => Ok(CorpusStats { index_state: upkeep::INDEX_STATE.into(), ..CorpusStats::default() }),
+                Some(dataset) => upkeep::stats(dataset, view.records(), shared.location.folder(), view.index_state()),
+                None => Ok(CorpusStats { index_state: view.index_state(), ..CorpusStats::default() }),
             }
         });
         let measured = measured.await.map_err(|_| EngineError::WorkerLost("store"))?;
@@ -185,14 +201,38 @@ impl Shared {
         Ok(())
     }
 
-    /// The newest version; `None` when it is `former`.
+    /// The newest version with the newest index; `None` when they are those of `former`.
     async fn load_newer(&self, former: &View) -> Result<Option<View>, EngineError> {
         let load_error = |error: StoreError| error.into_load(self.location.data_dir());
-        let Some(dataset) = self.newer(former.dataset()).await.map_err(load_error)? else { return Ok(None) };
+        let newer = self.newer(former.dataset()).await.map_err(load_error)?;
+        let number = self.location.indexes().newest().map_err(|error| load_error(error.into()))?;
+        let has_same_index = number == former.index().map(|index| index.number);
+        let dataset = match newer {
+            None if has_same_index => return Ok(None),
+            newer => newer.or_else(|| former.dataset().cloned()),
+        };
+        let Some(dataset) = dataset else { return Ok(None) };
+        let index = match number {
+            Some(number) if !has_same_index => Some(self.open_index(number).map_err(load_error)?),
+            _ => former.index().cloned(),
+        };
         let stored = StoreIdentity::from_metadata(&dataset.schema().metadata).map_err(load_error)?;
         self.identity.check(&stored, self.location.data_dir())?;
-        let loaded = View::load(dataset, former, self.identity.dimension, self.options.max_resident_rows).await;
+        let loaded = View::load(dataset, index, former, self.identity.dimension, self.options.max_resident_rows).await;
         loaded.map(Some).map_err(load_error)
+    }
+
+    /// Opens an index. One that is damaged is as good as none, and the doctor's business.
+    fn open_index(&self, number: u64) -> Result<NumberedIndex, StoreError> {
+        match self.location.indexes().open(number) {
+            Ok(index) => Ok(NumberedIndex { number, index: Some(Arc::new(index)) }),
+            // Removed by a writer since it was listed: there is a newer one.
+            Err(IndexError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "the search index cannot be read; run `mentor doctor`");
+                Ok(NumberedIndex { number, index: None })
+            }
+        }
     }
 
     async fn newer(&self, former: Option<&Dataset>) -> Result<Option<Dataset>, StoreError> {
@@ -215,10 +255,16 @@ impl Shared {
     }
 }
 
+/// What a caller sees; the rest is for the log.
+fn search_error(error: &StoreError) -> EngineError {
+    tracing::error!(%error, "a search failed");
+    EngineError::Failed("the store could not be searched".into())
+}
+
 async fn search_view(view: &View, query: &SearchQuery) -> Result<Found, StoreError> {
     match view.on_disk() {
         Some(dataset) => disk::search(dataset, query).await,
-        None => Ok(view.search(query)),
+        None => view.search(query),
     }
 }
 

@@ -1,18 +1,52 @@
 //! A document's record as JSON, in the column `record`.
 
-use mentor_actors::domain::{DocumentFailure, DocumentHash, DocumentId, DocumentKind, DocumentRecord};
+use mentor_actors::domain::{DocumentFailure, DocumentHash, DocumentId, DocumentKind, DocumentRecord, EmbeddedChunk};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::error::StoreError;
 
+/// A record, and what says whether the document's chunks are still the same.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct StoredRecord {
+    pub(super) record: DocumentRecord,
+    /// The same for two documents only when their chunks are the same, with their places and vectors.
+    pub(super) content: String,
+}
+
+impl StoredRecord {
+    /// The record of a document that is written with these chunks.
+    pub(super) fn of(record: &DocumentRecord, chunks: &[EmbeddedChunk]) -> Self {
+        let mut hash = Sha256::new();
+        // A document's hash and the places of its chunks are parts of what is stored of each.
+        hash.update(record.hash.0);
+        for (chunk, vector) in chunks {
+            for text in [chunk.section.as_deref().unwrap_or_default(), &chunk.text] {
+                hash.update((text.len() as u64).to_le_bytes());
+                hash.update(text);
+            }
+            let page = chunk.page.map_or(0, u64::from);
+            [page, chunk.span.start as u64, chunk.span.end as u64]
+                .into_iter()
+                .for_each(|number| hash.update(number.to_le_bytes()));
+            vector.iter().for_each(|value| hash.update(value.to_le_bytes()));
+        }
+        let content = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { record: record.clone(), content }
+    }
+}
+
 /// A record without its id, which has a column of its own.
 #[derive(Serialize, Deserialize)]
-struct StoredRecord {
+struct RecordJson {
     hash: String,
     kind: String,
     pages: u32,
     chunks: u32,
     failed_pages: Vec<(u32, String)>,
+    /// Missing in stores that were written before there was an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     copies: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,13 +59,14 @@ struct StoredFailure {
     reason: String,
 }
 
-pub(super) fn to_json(record: &DocumentRecord) -> String {
-    let stored = StoredRecord {
+pub(super) fn to_json(StoredRecord { record, content }: &StoredRecord) -> String {
+    let stored = RecordJson {
         hash: record.hash.to_string(),
         kind: record.kind.media_type().into(),
         pages: record.pages,
         chunks: record.chunks,
         failed_pages: record.failed_pages.clone(),
+        content: Some(content.clone()),
         copies: record.copies.iter().map(|id| id.0.clone()).collect(),
         failure: record
             .failure
@@ -41,15 +76,17 @@ pub(super) fn to_json(record: &DocumentRecord) -> String {
     serde_json::to_string(&stored).expect("strings and numbers always serialise")
 }
 
-pub(super) fn from_json(id: &str, json: &str) -> Result<DocumentRecord, StoreError> {
+pub(super) fn from_json(id: &str, json: &str) -> Result<StoredRecord, StoreError> {
     let unreadable = |reason: String| StoreError::Damaged(format!("the record of {id} is unreadable: {reason}"));
-    let stored: StoredRecord = serde_json::from_str(json).map_err(|error| unreadable(error.to_string()))?;
+    let stored: RecordJson = serde_json::from_str(json).map_err(|error| unreadable(error.to_string()))?;
     let hash = |hex: &str| DocumentHash::from_hex(hex).ok_or_else(|| unreadable(format!("hash {hex:?}")));
     let read = |failure: StoredFailure| -> Result<_, StoreError> {
         Ok(DocumentFailure { hash: hash(&failure.hash)?, reason: failure.reason })
     };
     let failure = stored.failure.map(read);
-    Ok(DocumentRecord {
+    // Whoever writes without a content never changes the chunks of a hash.
+    let content = stored.content.unwrap_or_else(|| format!("{}-{}", stored.hash, stored.chunks));
+    let record = DocumentRecord {
         id: DocumentId(id.into()),
         hash: hash(&stored.hash)?,
         kind: parse_kind(&stored.kind)?,
@@ -58,7 +95,8 @@ pub(super) fn from_json(id: &str, json: &str) -> Result<DocumentRecord, StoreErr
         chunks: stored.chunks,
         copies: stored.copies.into_iter().map(DocumentId).collect(),
         failure: failure.transpose()?,
-    })
+    };
+    Ok(StoredRecord { record, content })
 }
 
 /// # Errors

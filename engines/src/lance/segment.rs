@@ -1,4 +1,4 @@
-//! One fragment of the dataset in memory: vectors side by side, words, and the columns passages are made of.
+//! Rows of one fragment of the dataset in memory: vectors side by side, words, and the columns passages are made of.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -8,32 +8,31 @@ use arrow_array::types::Float32Type;
 use arrow_array::{Array, BooleanArray, Float32Array, RecordBatch, StringArray};
 use arrow_select::filter::filter_record_batch;
 use lance::Dataset;
+use lance::deps::datafusion::prelude::{Expr, col, lit};
 use lance::table::format::Fragment;
 use lance_linalg::distance::Dot;
-use mentor_actors::domain::{DocumentId, DocumentKind, DocumentRecord, Passage};
+use mentor_actors::domain::{DocumentId, DocumentKind};
 use mentor_actors::ranking;
+use mentor_index::{Bm25, Words, WordsBuilder};
 
-use super::decode::{self, ChunkColumns, Place};
+use super::decode::{self, ChunkColumns};
 use super::error::StoreError;
-use super::postings::{Bm25, Postings};
-use super::terms::Analyser;
+use super::hit::{Hit, Scored};
 use super::top_k::{Candidate, TopK};
 use super::{record, schema};
 
 /// Score of a row that no search shall find.
 const UNWANTED: f32 = f32::NEG_INFINITY;
 
-/// The live rows of a fragment. A fragment never changes: a later version with the same one keeps the segment.
+/// Live chunk rows of a fragment.
 #[derive(Debug)]
 pub(super) struct Segment {
-    fragment: Fragment,
     dimension: usize,
     /// `dimension` values for each row.
     vectors: Float32Array,
     columns: ChunkColumns,
     runs: Vec<Run>,
-    records: Vec<DocumentRecord>,
-    postings: Postings,
+    words: Words,
 }
 
 /// Neighbouring rows of one document.
@@ -48,61 +47,59 @@ struct Run {
 pub(super) type Key<'a> = (&'a str, &'a str);
 
 impl Segment {
-    /// Reads the live rows of `fragment`.
-    pub(super) async fn load(dataset: &Dataset, fragment: &Fragment, dimension: usize) -> Result<Self, StoreError> {
+    /// Reads the live chunks of `fragment`: those of `documents`, or all of them.
+    pub(super) async fn load(
+        dataset: &Dataset,
+        fragment: &Fragment,
+        dimension: usize,
+        documents: Option<&[&str]>,
+    ) -> Result<Self, StoreError> {
         let mut columns = schema::PASSAGE_COLUMNS.to_vec();
         columns.extend([schema::RECORD, schema::VECTOR]);
         let mut scan = dataset.scan();
         scan.with_fragments(vec![fragment.clone()]).scan_in_order(true).project(&columns)?;
-        Self::of(fragment.clone(), dimension, &scan.try_into_batch().await?)
+        if let Some(documents) = documents {
+            scan.filter_expr(of(documents));
+        }
+        Self::of(dimension, &scan.try_into_batch().await?)
     }
 
-    fn of(fragment: Fragment, dimension: usize, rows: &RecordBatch) -> Result<Self, StoreError> {
-        let records = decode::decode_records(rows)?;
+    fn of(dimension: usize, rows: &RecordBatch) -> Result<Self, StoreError> {
         let record_column = decode::strings(rows, schema::RECORD)?;
         let is_chunk: BooleanArray = (0..rows.num_rows()).map(|row| Some(record_column.is_null(row))).collect();
         let chunks = filter_record_batch(rows, &is_chunk)?;
         let vectors = vectors(&chunks, dimension)?;
         let runs = runs(decode::strings(&chunks, schema::DOCUMENT_ID)?, decode::strings(&chunks, schema::KIND)?)?;
         let columns = ChunkColumns::of(&chunks)?;
-        let begins = |row| runs[runs.partition_point(|run| run.rows.end <= row)].rows.start == row;
-        let rows = (0..chunks.num_rows()).map(|row| (columns.words(row), begins(row)));
-        let postings = Postings::of(&Analyser::new(), rows);
-        Ok(Self { fragment, dimension, vectors, columns, runs, records, postings })
+        let mut words = WordsBuilder::default();
+        for run in &runs {
+            run.rows.clone().for_each(|row| words.row(&columns.words(row), row == run.rows.start));
+        }
+        Ok(Self { dimension, vectors, columns, runs, words: words.into_words() })
     }
 
-    pub(super) fn fragment(&self) -> &Fragment {
-        &self.fragment
-    }
-
-    pub(super) fn records(&self) -> &[DocumentRecord] {
-        &self.records
-    }
-
-    pub(super) fn postings(&self) -> &Postings {
-        &self.postings
+    pub(super) fn words(&self) -> &Words {
+        &self.words
     }
 
     /// How relevant each row is; that of other documents than the wanted ones is [`UNWANTED`].
     pub(super) fn score(&self, query: &[f32], words: &Bm25, wanted: Option<&HashSet<DocumentId>>) -> ScoredSegment<'_> {
-        let words = self.postings.scores(words);
-        let mut scores = vec![UNWANTED; words.len()];
+        let words = self.words.scores(words);
+        let rows = self.vectors.len() / self.dimension;
+        let words_of = |row: usize| words.get(row).copied().unwrap_or(0.0);
+        let mut scores = vec![UNWANTED; rows];
         let (mut best_likeness, mut best_words) = (f32::NEG_INFINITY, 0.0_f32);
         for run in self.runs.iter().filter(|run| wanted.is_none_or(|wanted| wanted.contains(&run.document))) {
             let scores = &mut scores[run.rows.clone()];
             let values = run.rows.start * self.dimension..run.rows.end * self.dimension;
             f32::dot_batch_into(query, &self.vectors.values()[values], self.dimension, scores);
-            for (score, &words) in scores.iter_mut().zip(&words[run.rows.clone()]) {
+            for (row, score) in run.rows.clone().zip(scores) {
                 best_likeness = best_likeness.max(*score);
-                best_words = best_words.max(words);
-                *score = ranking::score(*score, words);
+                best_words = best_words.max(words_of(row));
+                *score = ranking::score(*score, words_of(row));
             }
         }
         ScoredSegment { segment: self, scores, best_likeness, best_words }
-    }
-
-    fn vector(&self, row: usize) -> &[f32] {
-        &self.vectors.values()[row * self.dimension..(row + 1) * self.dimension]
     }
 }
 
@@ -120,7 +117,7 @@ pub(super) struct ScoredSegment<'a> {
 
 impl<'a> ScoredSegment<'a> {
     /// Offers every wanted row to `best`.
-    pub(super) fn offer<'s>(&'s self, best: &mut TopK<Key<'a>, ChunkRow<'s>>)
+    pub(super) fn offer<'s>(&'s self, best: &mut TopK<Key<'s>, (&'s Self, usize)>)
     where
         'a: 's,
     {
@@ -129,64 +126,36 @@ impl<'a> ScoredSegment<'a> {
                 let score = self.scores[row];
                 if best.wants(score) {
                     let key = (self.segment.columns.chunk_id(row), run.document.0.as_str());
-                    best.offer(Candidate { score, key, value: ChunkRow { scored: self, run, row } });
+                    best.offer(Candidate { score, key, value: (self, row) });
                 }
             }
         }
     }
 }
 
-/// A chunk of a scored segment.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ChunkRow<'s> {
-    scored: &'s ScoredSegment<'s>,
-    run: &'s Run,
-    row: usize,
+impl Scored for ScoredSegment<'_> {
+    fn hit(&self, row: usize) -> Result<Hit<'_>, StoreError> {
+        let Segment { dimension, vectors, columns, runs, .. } = self.segment;
+        let run = &runs[runs.partition_point(|run| run.rows.end <= row)];
+        Ok(Hit {
+            from: self,
+            row,
+            run: run.rows.clone(),
+            score: self.scores[row],
+            vector: vectors.values()[row * dimension..(row + 1) * dimension].to_vec(),
+            passage: columns.passage(row, &run.document, run.kind),
+        })
+    }
 }
 
-impl<'s> ChunkRow<'s> {
-    pub(super) fn score(&self) -> f32 {
-        self.scored.scores[self.row]
-    }
-
-    /// The chunk `by` places on in the same document.
-    pub(super) fn neighbour(&self, by: isize) -> Option<Self> {
-        let row = self.row.checked_add_signed(by).filter(|row| self.run.rows.contains(row))?;
-        Some(Self { row, ..*self })
-    }
-
-    /// How many places behind `other` the chunk stands in the same document, negative before it.
-    pub(super) fn places_behind(&self, other: &Self) -> Option<isize> {
-        std::ptr::eq(self.run, other.run).then(|| self.row.wrapping_sub(other.row) as isize)
-    }
-
-    /// Whether both are on the same page, or under the same heading where there are no pages.
-    pub(super) fn shares_place(&self, other: &Self) -> bool {
-        let columns = &self.scored.segment.columns;
-        std::ptr::eq(self.run, other.run) && columns.place(self.row) == columns.place(other.row)
-    }
-
-    /// Whether the chunk has a page of its document.
-    pub(super) fn has_page(&self) -> bool {
-        matches!(self.scored.segment.columns.place(self.row), Place::Page(_))
-    }
-
-    /// Cosine of the vectors of two chunks.
-    pub(super) fn likeness(&self, other: &Self) -> f32 {
-        f32::dot(self.scored.segment.vector(self.row), other.scored.segment.vector(other.row))
-    }
-
-    pub(super) fn text(&self) -> &'s str {
-        self.scored.segment.columns.text(self.row)
-    }
-
-    pub(super) fn passage(&self) -> Passage {
-        self.scored.segment.columns.passage(self.row, &self.run.document, self.run.kind)
-    }
+/// The chunks of some documents. An expression, not SQL text: names need no quoting.
+fn of(documents: &[&str]) -> Expr {
+    let ids = documents.iter().map(|id| lit(*id)).collect();
+    col(schema::RECORD).is_null().and(col(schema::DOCUMENT_ID).in_list(ids, false))
 }
 
 /// The vectors of chunk rows, side by side.
-fn vectors(chunks: &RecordBatch, dimension: usize) -> Result<Float32Array, StoreError> {
+pub(super) fn vectors(chunks: &RecordBatch, dimension: usize) -> Result<Float32Array, StoreError> {
     let column = chunks.column_by_name(schema::VECTOR).and_then(|column| column.as_fixed_size_list_opt());
     let column = column.ok_or_else(|| decode::lacks(schema::VECTOR))?;
     let values = column.values().as_primitive_opt::<Float32Type>().ok_or_else(|| decode::lacks(schema::VECTOR))?;

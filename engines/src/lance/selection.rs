@@ -4,14 +4,16 @@
 //! Neighbours are taken in by their own scores, wherever they belong, until the room is used: with a prompt of 650 tokens, three
 //! passages that grow so hold the sentence that answers for 69 % of the project's questions, five bare chunks for 52 %.
 
-use std::collections::HashSet;
-use std::ops::RangeInclusive;
+use std::collections::{HashSet, VecDeque};
 
 use mentor_actors::domain::{CharSpan, Found, Passage, ScoredPassage};
 use mentor_actors::ranking;
+use mentor_index::words;
 
-use super::segment::{ChunkRow, ScoredSegment};
-use super::terms;
+use super::error::StoreError;
+use super::hit::{Hit, Scored as _};
+use super::sealed::{BestOfIndex, ScoredIndex};
+use super::segment::ScoredSegment;
 use super::top_k::TopK;
 
 /// Cosine from which two chunks may say the same.
@@ -26,116 +28,173 @@ const MAX_CHUNKS: usize = 3;
 const ROOM: usize = 780;
 
 /// The best `top_k` passages; those that grow have at most `context_chars` characters together.
-pub(super) fn select(segments: &[ScoredSegment], top_k: usize, context_chars: usize) -> Found {
-    let mut places: Vec<Growing> = distinct(segments, top_k).into_iter().map(Growing::new).collect();
-    grow(&mut places, context_chars);
-    let best = |of: fn(&ScoredSegment) -> f32| segments.iter().map(of).fold(f32::NEG_INFINITY, f32::max);
-    let relevance =
-        ranking::answerable(best(|segment| segment.best_likeness), Some(best(|segment| segment.best_words)));
-    Found { passages: places.iter().map(Growing::scored_passage).collect(), relevance }
+///
+/// # Errors
+/// Those of the disk, where the index is.
+pub(super) fn select(
+    segments: &[ScoredSegment],
+    index: Option<&ScoredIndex>,
+    top_k: usize,
+    context_chars: usize,
+) -> Result<Found, StoreError> {
+    let (hits, relevance) = distinct(segments, index, top_k)?;
+    let mut places: Vec<Growing> = hits.into_iter().map(Growing::new).collect();
+    grow(&mut places, context_chars)?;
+    Ok(Found { passages: places.into_iter().map(Growing::into_passage).collect(), relevance })
 }
 
-/// The best chunks of different places.
-fn distinct<'s>(segments: &'s [ScoredSegment], top_k: usize) -> Vec<ChunkRow<'s>> {
+/// The best chunks of different places, and how likely the question has an answer.
+fn distinct<'s>(
+    segments: &'s [ScoredSegment],
+    index: Option<&'s ScoredIndex>,
+    top_k: usize,
+) -> Result<(Vec<Hit<'s>>, f32), StoreError> {
     // Most pages have a few good chunks.
     let mut reach = top_k * 8;
     loop {
-        let mut best = TopK::new(reach);
-        segments.iter().for_each(|segment| segment.offer(&mut best));
-        let candidates: Vec<ChunkRow> = best.into_sorted().map(|candidate| candidate.value).collect();
-        let mut kept: Vec<ChunkRow> = Vec::with_capacity(top_k);
-        for candidate in &candidates {
-            if kept.len() < top_k && !kept.iter().any(|better| is_same(candidate, better)) {
-                kept.push(*candidate);
+        let of_index = index.map(|index| index.best(reach)).transpose()?;
+        let best = |of: fn(&ScoredSegment) -> f32, at_least: f32| segments.iter().map(of).fold(at_least, f32::max);
+        let (likeness, words) = of_index.as_ref().map_or((f32::NEG_INFINITY, 0.0), BestOfIndex::likeness_and_words);
+        let best_words = best(|segment| segment.best_words, words);
+        let relevance = ranking::answerable(best(|segment| segment.best_likeness, likeness), Some(best_words));
+        let candidates = candidates(segments, of_index, reach)?;
+        let are_all = candidates.len() < reach;
+        let mut kept: Vec<Hit> = Vec::with_capacity(top_k);
+        for candidate in candidates {
+            if kept.len() < top_k && !kept.iter().any(|better| is_same(&candidate, better)) {
+                kept.push(candidate);
             }
         }
-        if kept.len() == top_k || candidates.len() < reach {
-            return kept;
+        if kept.len() == top_k || are_all {
+            return Ok((kept, relevance));
         }
         reach *= 8;
     }
 }
 
-fn is_same(chunk: &ChunkRow, better: &ChunkRow) -> bool {
-    let near = || chunk.has_page() || chunk.places_behind(better).is_some_and(|places| places.unsigned_abs() <= NEAR);
+/// The best chunks, the best first; ties by chunk id, then by document.
+fn candidates<'s>(
+    segments: &'s [ScoredSegment],
+    of_index: Option<BestOfIndex<'s>>,
+    reach: usize,
+) -> Result<Vec<Hit<'s>>, StoreError> {
+    let mut best = TopK::new(reach);
+    segments.iter().for_each(|segment| segment.offer(&mut best));
+    let in_memory = best.into_sorted().map(|candidate| candidate.value);
+    let mut hits = in_memory.map(|(segment, row)| segment.hit(row)).collect::<Result<Vec<_>, _>>()?;
+    hits.extend(of_index.into_iter().flat_map(|best| best.hits));
+    let place = |hit: &Hit<'s>| (hit.passage.chunk_id.clone(), hit.passage.document_id.clone());
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| place(a).cmp(&place(b))));
+    hits.truncate(reach);
+    Ok(hits)
+}
+
+fn is_same(chunk: &Hit, better: &Hit) -> bool {
+    let has_page = chunk.passage.page.is_some();
+    let near = || has_page || chunk.places_behind(better).is_some_and(|places| places.unsigned_abs() <= NEAR);
     chunk.shares_place(better) && near()
-        || chunk.likeness(better) >= SAME_VECTOR && shared_words(chunk.text(), better.text()) >= SAME_WORDS
+        || chunk.likeness(better) >= SAME_VECTOR
+            && shared_words(&chunk.passage.text, &better.passage.text) >= SAME_WORDS
 }
 
 /// Words that both texts have, of those that one has: 0 to 1.
 #[allow(clippy::cast_precision_loss)] // words of a chunk
 fn shared_words(one: &str, other: &str) -> f32 {
-    let (one, other): (HashSet<&str>, HashSet<&str>) = (terms::words(one).collect(), terms::words(other).collect());
+    let (one, other): (HashSet<&str>, HashSet<&str>) = (words(one).collect(), words(other).collect());
     let both = one.intersection(&other).count();
     both as f32 / (one.len() + other.len() - both).max(1) as f32
 }
 
-/// A chunk that was found, and its neighbours in the passage.
+/// A chunk that was found, its neighbours in the passage, and those that may be taken in next.
 struct Growing<'s> {
-    chunk: ChunkRow<'s>,
-    /// Places from it on.
-    taken: RangeInclusive<isize>,
+    /// In order, without a gap.
+    chunks: VecDeque<Hit<'s>>,
+    /// Which of them was found.
+    found: usize,
+    /// Before the first one and behind the last, at the same place.
+    beside: [Option<Hit<'s>>; 2],
+}
+
+/// A side of a passage.
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Before,
+    Behind,
 }
 
 impl<'s> Growing<'s> {
-    fn new(chunk: ChunkRow<'s>) -> Self {
-        Self { chunk, taken: 0..=0 }
+    fn new(chunk: Hit<'s>) -> Self {
+        Self { chunks: VecDeque::from([chunk]), found: 0, beside: [None, None] }
     }
 
-    fn chunks(&self) -> usize {
-        self.taken.clone().count()
+    /// Looks at what stands on one side.
+    fn look(&mut self, side: Side) -> Result<(), StoreError> {
+        let (outermost, by) = match side {
+            Side::Before => (self.chunks.front(), -1),
+            Side::Behind => (self.chunks.back(), 1),
+        };
+        let next = outermost.map(|chunk| chunk.neighbour(by)).transpose()?.flatten();
+        self.beside[side as usize] = next.filter(|next| next.shares_place(&self.chunks[self.found]));
+        Ok(())
     }
 
-    /// The chunks before and behind the passage, at the same place, while it may grow.
-    fn next(&self) -> impl Iterator<Item = (isize, ChunkRow<'s>)> {
-        let beside = [self.taken.start() - 1, self.taken.end() + 1];
-        let may_grow = self.chunks() < MAX_CHUNKS;
-        let chunk = self.chunk;
-        beside
-            .into_iter()
-            .filter(move |_| may_grow)
-            .filter_map(move |by| chunk.neighbour(by).map(|next| (by, next)))
-            .filter(move |(_, next)| next.shares_place(&chunk))
+    /// The chunks before and behind the passage, while it may grow.
+    fn next(&self) -> impl Iterator<Item = (Side, &Hit<'s>)> {
+        let may_grow = self.chunks.len() < MAX_CHUNKS;
+        let beside = [Side::Before, Side::Behind].into_iter().zip(&self.beside);
+        beside.filter(move |_| may_grow).filter_map(|(side, next)| Some((side, next.as_ref()?)))
     }
 
-    fn holds(&self, chunk: &ChunkRow) -> bool {
-        chunk.places_behind(&self.chunk).is_some_and(|places| self.taken.contains(&places))
+    fn holds(&self, chunk: &Hit) -> bool {
+        self.chunks.iter().any(|held| chunk.places_behind(held) == Some(0))
     }
 
-    fn take(&mut self, by: isize) {
-        self.taken = *self.taken.start().min(&by)..=*self.taken.end().max(&by);
+    /// Takes in what stands on one side.
+    fn take(&mut self, side: Side) -> Result<(), StoreError> {
+        let Some(next) = self.beside[side as usize].take() else { return Ok(()) };
+        match side {
+            Side::Before => {
+                self.chunks.push_front(next);
+                self.found += 1;
+            }
+            Side::Behind => self.chunks.push_back(next),
+        }
+        self.look(side)
     }
 
-    fn scored_passage(&self) -> ScoredPassage {
-        let chunks = self.taken.clone().filter_map(|by| self.chunk.neighbour(by));
-        let joined = chunks.map(|chunk| chunk.passage()).reduce(join);
-        let hit = self.chunk.passage();
+    fn into_passage(self) -> ScoredPassage {
+        let score = ranking::relevance(self.chunks[self.found].score);
+        let hit = self.chunks[self.found].passage.clone();
+        let joined = self.chunks.into_iter().map(|chunk| chunk.passage).reduce(join);
         let passage = match joined {
             Some(Passage { span, text, .. }) => Passage { span, text, ..hit },
             None => hit,
         };
-        ScoredPassage { passage, score: ranking::relevance(self.chunk.score()) }
+        ScoredPassage { passage, score }
     }
 }
 
 /// Lets the best passages take in their neighbours, the best ones first.
-fn grow(found: &mut [Growing], context_chars: usize) {
+fn grow(found: &mut [Growing], context_chars: usize) -> Result<(), StoreError> {
     let growing = (context_chars / ROOM).min(found.len());
     let found = &mut found[..growing];
-    let chars = |chunk: &ChunkRow| chunk.text().chars().count();
-    let mut used: usize = found.iter().map(|found| chars(&found.chunk)).sum();
+    for passage in &mut *found {
+        passage.look(Side::Before)?;
+        passage.look(Side::Behind)?;
+    }
+    let chars = |chunk: &Hit| chunk.passage.text.chars().count();
+    let mut used: usize = found.iter().flat_map(|found| &found.chunks).map(chars).sum();
     loop {
         let all = &*found;
-        let fits =
-            |chunk: &ChunkRow| used + chars(chunk) <= context_chars && !all.iter().any(|found| found.holds(chunk));
+        let fits = |chunk: &Hit| used + chars(chunk) <= context_chars && !all.iter().any(|found| found.holds(chunk));
         let candidates = all.iter().enumerate().flat_map(|(number, found)| {
-            found.next().filter(|(_, next)| fits(next)).map(move |(by, next)| (number, by, next))
+            found.next().filter(|(_, next)| fits(next)).map(move |(side, next)| (number, side, next))
         });
-        let Some((number, by, next)) = candidates.max_by(|(.., a), (.., b)| a.score().total_cmp(&b.score())) else {
-            return;
+        let Some((number, side, next)) = candidates.max_by(|(.., a), (.., b)| a.score.total_cmp(&b.score)) else {
+            return Ok(());
         };
-        used += chars(&next);
-        found[number].take(by);
+        used += chars(next);
+        found[number].take(side)?;
     }
 }
 

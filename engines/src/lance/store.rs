@@ -14,6 +14,7 @@ use lance::session::Session;
 use mentor_actors::domain::EngineError;
 
 use super::error::StoreError;
+use super::index_folder::IndexFolder;
 
 /// The dataset's folder within the data folder.
 pub(super) const DATASET: &str = "corpus.lance";
@@ -45,6 +46,11 @@ impl Location {
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Where the dataset's search indexes are.
+    pub(super) fn indexes(&self) -> IndexFolder {
+        IndexFolder::of(&self.folder)
     }
 
     /// The newest version; `None` when there is no dataset.

@@ -9,17 +9,20 @@ use futures_util::StreamExt as _;
 use lance::Dataset;
 use lance::deps::datafusion::prelude::col;
 use lance::session::Session;
-use mentor_actors::domain::{Chunk, CorpusStats, DocumentRecord, EngineError};
+use mentor_actors::domain::{Chunk, CorpusStats, DocumentRecord, EmbeddedChunk, EngineError};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::beside::HoldingFolder;
+use super::coverage::Coverage;
 use super::decode::{self, ChunkColumns};
 use super::error::StoreError;
 use super::identity::StoreIdentity;
+use super::index_folder::IndexFolder;
+use super::record::StoredRecord;
 use super::runtime::StoreRuntime;
 use super::store::{DATASET, Location};
 use super::versions::{self, StoreVersion};
-use super::{schema, upkeep, view};
+use super::{schema, segment, upkeep, view};
 
 const CACHE_BYTES: usize = 16 << 20;
 /// Rows read at a time.
@@ -36,6 +39,33 @@ pub struct StoreSurvey {
     dataset: Arc<Dataset>,
     identity: StoreIdentity,
     records: Vec<DocumentRecord>,
+    /// How the search index is seen from it.
+    index: IndexSurvey,
+}
+
+/// The search index as a version sees it.
+pub(super) struct IndexSurvey {
+    /// Its number, where there is one.
+    pub(super) number: Option<u64>,
+    /// Why it cannot be read.
+    pub(super) error: Option<String>,
+    pub(super) coverage: Coverage,
+}
+
+impl IndexSurvey {
+    fn of(folder: &IndexFolder, records: &[StoredRecord]) -> Result<Self, StoreError> {
+        let number = folder.newest()?;
+        let (index, error) = match number.map(|number| folder.open(number)) {
+            Some(Ok(index)) => (Some(index), None),
+            Some(Err(error)) => (None, Some(error.to_string())),
+            None => (None, None),
+        };
+        Ok(Self { number, error, coverage: Coverage::of(index.as_ref(), records) })
+    }
+
+    fn state(&self) -> String {
+        self.coverage.state(self.number.is_some() && self.error.is_none())
+    }
 }
 
 /// A document's record and its chunks, without vectors.
@@ -59,7 +89,9 @@ impl StoreSurvey {
         });
         let Some((dataset, records)) = found.map_err(load_error)? else { return Ok(None) };
         let identity = StoreIdentity::from_metadata(&dataset.schema().metadata).map_err(load_error)?;
-        Ok(Some(Self { runtime, location, dataset, identity, records }))
+        let index = IndexSurvey::of(&location.indexes(), &records).map_err(load_error)?;
+        let records = records.into_iter().map(|stored| stored.record).collect();
+        Ok(Some(Self { runtime, location, dataset, identity, records, index }))
     }
 
     /// What the store knows of its embedder.
@@ -79,17 +111,19 @@ impl StoreSurvey {
     /// # Errors
     /// [`EngineError::Failed`] when the folder cannot be read.
     pub fn stats(&self) -> Result<CorpusStats, EngineError> {
-        upkeep::stats(&self.dataset, &self.records, self.location.folder())
+        upkeep::stats(&self.dataset, self.records.iter(), self.location.folder(), self.index.state())
             .map_err(|error| StoreError::from(error).into_failed("be measured"))
     }
 
-    /// Bytes on disk that the newest version needs; the rest is for versions that are kept, or left over.
+    /// Bytes on disk that the newest version and its search index need; the rest is for versions that are kept, or left over.
     ///
     /// # Errors
     /// [`EngineError::Failed`] when the store cannot be read.
     pub fn live_bytes(&self) -> Result<u64, EngineError> {
         let (dataset, folder) = (Arc::clone(&self.dataset), self.location.folder().to_owned());
-        let measured = self.runtime.run(async move { upkeep::live_bytes(&dataset, &folder).await });
+        let indexes = self.location.indexes();
+        let measured =
+            self.runtime.run(async move { Ok(upkeep::live_bytes(&dataset, &folder).await? + indexes.bytes()?) });
         measured.map_err(|error| error.into_failed("be measured"))
     }
 
@@ -116,6 +150,30 @@ impl StoreSurvey {
             }
         });
         documents
+    }
+
+    /// All chunks with their vectors, at once.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the store cannot be read.
+    pub fn embedded_chunks(&self) -> Result<Vec<EmbeddedChunk>, EngineError> {
+        let (dataset, dimension) = (Arc::clone(&self.dataset), self.identity.dimension);
+        let read = self.runtime.run(async move {
+            let mut columns = schema::PASSAGE_COLUMNS.to_vec();
+            columns.push(schema::VECTOR);
+            let mut scan = dataset.scan();
+            scan.filter_expr(col(schema::RECORD).is_null()).scan_in_order(true).project(&columns)?;
+            let rows = scan.try_into_batch().await?;
+            let (columns, vectors) = (ChunkColumns::of(&rows)?, segment::vectors(&rows, dimension)?);
+            let vectors = vectors.values().chunks_exact(dimension).map(<[f32]>::to_vec);
+            Ok(vectors.enumerate().map(|(row, vector)| (columns.chunk(row), vector)).collect())
+        });
+        read.map_err(|error| error.into_failed("be read"))
+    }
+
+    /// The search index, for the doctor.
+    pub(super) fn index(&self) -> &IndexSurvey {
+        &self.index
     }
 
     /// The dataset's handle and the threads it lives on, for the doctor.
@@ -152,10 +210,8 @@ async fn send_documents(
                     return Ok(());
                 }
             }
-            if let Some((record, chunks)) = &mut current {
-                let passage = columns.passage(row, &record.id, record.kind);
-                let (page, section, span, text) = (passage.page, passage.section, passage.span, passage.text);
-                chunks.push(Chunk { page, section, span, text, tokens: 0 });
+            if let Some((_, chunks)) = &mut current {
+                chunks.push(columns.chunk(row));
             }
         }
     }

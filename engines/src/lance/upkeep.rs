@@ -131,20 +131,22 @@ fn flush_file_system(_folder: &File) -> io::Result<()> {
 }
 
 /// What the store says of itself.
-pub(super) fn stats(dataset: &Dataset, records: &[DocumentRecord], folder: &Path) -> io::Result<CorpusStats> {
+pub(super) fn stats<'r>(
+    dataset: &Dataset,
+    records: impl Iterator<Item = &'r DocumentRecord> + Clone,
+    folder: &Path,
+    index_state: String,
+) -> io::Result<CorpusStats> {
     Ok(CorpusStats {
-        documents: records.iter().filter(|record| record.was_read()).count() as u64,
-        pages: records.iter().map(|record| u64::from(record.pages)).sum(),
-        chunks: records.iter().map(|record| u64::from(record.chunks)).sum(),
+        documents: records.clone().filter(|record| record.was_read()).count() as u64,
+        pages: records.clone().map(|record| u64::from(record.pages)).sum(),
+        chunks: records.map(|record| u64::from(record.chunks)).sum(),
         dataset_version: dataset.version_id(),
         bytes: bytes_below(folder)?,
         fragments: dataset.count_fragments() as u64,
-        index_state: INDEX_STATE.into(),
+        index_state,
     })
 }
-
-/// Every search scans.
-pub(super) const INDEX_STATE: &str = "flat";
 
 /// Bytes of all files below `folder`; files that vanish meanwhile count as nothing.
 pub(super) fn bytes_below(folder: &Path) -> io::Result<u64> {

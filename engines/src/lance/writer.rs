@@ -13,12 +13,14 @@ use lance::session::Session;
 use mentor_actors::domain::{CorpusStats, DocumentId, DocumentRecord, EmbeddedChunk, EngineError};
 use mentor_actors::ports::Corpus;
 
+use super::coverage::Coverage;
 use super::error::StoreError;
 use super::identity::StoreIdentity;
 use super::lock::WriterLock;
+use super::record::StoredRecord;
 use super::runtime::StoreRuntime;
 use super::store::Location;
-use super::{beside, commit, encode, schema, upkeep, versions, view};
+use super::{beside, commit, encode, indexing, schema, upkeep, versions, view};
 
 /// A writer reads little twice: no index, and each data file's metadata once.
 const CACHE_BYTES: usize = 16 << 20;
@@ -35,13 +37,17 @@ pub struct LanceCorpus {
     schema: SchemaRef,
     dimension: usize,
     pub(super) dataset: Arc<Dataset>,
-    records: BTreeMap<DocumentId, DocumentRecord>,
+    pub(super) records: BTreeMap<DocumentId, StoredRecord>,
     /// Fragments after the last compaction, or at open.
     settled_fragments: usize,
     /// A commit failed and may have landed all the same: what the store holds must be read again.
     unsure: bool,
     /// How many ends of former ingests `finish` keeps.
     keep: usize,
+    /// Stores of so many chunks get a search index.
+    pub(super) index_from: usize,
+    /// Chunks that were put since there was last an index.
+    not_indexed: usize,
     /// Last, so that it is given back after everything else.
     _lock: WriterLock,
 }
@@ -117,6 +123,8 @@ impl LanceCorpus {
             records,
             unsure: false,
             keep: 0,
+            index_from: indexing::INDEX_FROM,
+            not_indexed: 0,
             _lock: lock,
         })
     }
@@ -129,9 +137,17 @@ impl LanceCorpus {
         self
     }
 
+    /// Lets stores of so many chunks have a search index; smaller ones are searched by comparing all.
+    #[must_use]
+    pub fn indexed_from(mut self, chunks: usize) -> Self {
+        self.index_from = chunks;
+        self
+    }
+
     /// Writes a document's rows without making them visible.
-    fn prepare_put(&self, record: &DocumentRecord, chunks: &[EmbeddedChunk]) -> Result<Transaction, EngineError> {
-        let batch = encode::encode(&self.schema, self.dimension, record, chunks)?;
+    fn prepare_put(&self, stored: &StoredRecord, chunks: &[EmbeddedChunk]) -> Result<Transaction, EngineError> {
+        let batch = encode::encode(&self.schema, self.dimension, stored, chunks)?;
+        let record = &stored.record;
         let replaces = self.records.contains_key(&record.id);
         self.runtime
             .run(commit::prepare_put(Arc::clone(&self.dataset), batch, record.id.clone(), replaces))
@@ -175,11 +191,15 @@ impl LanceCorpus {
     /// Removes what no kept version needs.
     fn tidy(&mut self) -> Result<(), EngineError> {
         let (dataset, folder, keep) = (Arc::clone(&self.dataset), self.location.folder().to_owned(), self.keep);
+        let indexes = self.location.indexes();
         let removed = self.runtime.run(async move {
             versions::keep_last(&dataset, keep).await?;
             upkeep::remove_old_versions(&dataset).await?;
+            indexes.remove_all_but(indexes.newest()?)?;
             let bound = DISK_BOUND * upkeep::live_bytes(&dataset, &folder).await?;
-            while upkeep::bytes_below(&folder)? > bound && versions::let_go_of_oldest(&dataset).await? {
+            while upkeep::bytes_below(&folder)? - indexes.bytes()? > bound
+                && versions::let_go_of_oldest(&dataset).await?
+            {
                 upkeep::remove_old_versions(&dataset).await?;
             }
             Ok(())
@@ -187,19 +207,68 @@ impl LanceCorpus {
         removed.map_err(|error| error.into_failed("remove its old versions"))
     }
 
-    /// Follows a commit: small fragments do not get too many.
+    /// Makes a search index when it is due, and removes one that is not worth it any more, as `finish` does.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the disk refuses; the store is whole without an index, and slower.
+    pub fn index_if_due(&mut self) -> Result<(), EngineError> {
+        let records: Vec<StoredRecord> = self.records.values().cloned().collect();
+        let chunks = self.chunks();
+        if chunks < self.index_from {
+            let removed = self.location.indexes().remove_all_but(None);
+            return removed.map_err(|error| StoreError::from(error).into_failed("be rid of its search index"));
+        }
+        match indexing::is_due(&self.coverage(&records).0, chunks, self.index_from) {
+            true => self.index(),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn chunks(&self) -> usize {
+        self.records.values().map(|stored| stored.record.chunks as usize).sum()
+    }
+
+    /// What the index has of `records`, and whether there is one. One that cannot be read is as good as none.
+    fn coverage(&self, records: &[StoredRecord]) -> (Coverage, bool) {
+        let indexes = self.location.indexes();
+        let index = indexes.newest().ok().flatten().and_then(|number| indexes.open(number).ok());
+        (Coverage::of(index.as_ref(), records), index.is_some())
+    }
+
+    /// Makes a search index of everything. The store is whole without it: an error costs speed alone.
+    pub(super) fn index(&mut self) -> Result<(), EngineError> {
+        let (dataset, indexes, dimension) = (Arc::clone(&self.dataset), self.location.indexes(), self.dimension);
+        let records: Vec<StoredRecord> = self.records.values().cloned().collect();
+        let built = self.runtime.run(async move { indexing::build(&dataset, &records, dimension, &indexes).await });
+        self.not_indexed = 0;
+        built.map_err(|error| error.into_failed("make its search index"))
+    }
+
+    /// What is said of the search index, for people.
+    fn index_state(&self) -> String {
+        let records: Vec<StoredRecord> = self.records.values().cloned().collect();
+        let (coverage, has_index) = self.coverage(&records);
+        coverage.state(has_index)
+    }
+
+    /// Follows a commit: small fragments do not get too many, nor chunks outside of the search index.
     fn settle(&mut self) -> Result<(), EngineError> {
+        if self.not_indexed >= indexing::INGESTED * self.index_from {
+            self.index()?;
+        }
         if self.dataset.count_fragments() > self.settled_fragments + MAX_SMALL_FRAGMENTS {
             self.compact()?;
         }
         Ok(())
     }
 
-    /// The stored record of a document, which must count as many chunks as `record`.
-    fn check_stored(&self, id: &DocumentId, record: &DocumentRecord) -> Result<(), EngineError> {
+    /// `record` with the content that is stored of a document, which must count as many chunks.
+    fn with_content_of(&self, id: &DocumentId, record: &DocumentRecord) -> Result<StoredRecord, EngineError> {
         match self.records.get(id) {
-            Some(stored) if stored.chunks == record.chunks => Ok(()),
-            Some(stored) => Err(EngineError::Failed(format!(
+            Some(StoredRecord { record: stored, content }) if stored.chunks == record.chunks => {
+                Ok(StoredRecord { record: record.clone(), content: content.clone() })
+            }
+            Some(StoredRecord { record: stored, .. }) => Err(EngineError::Failed(format!(
                 "the record of {id} counts {} chunks, but {} are stored",
                 record.chunks, stored.chunks
             ))),
@@ -214,11 +283,15 @@ impl LanceCorpus {
 
     /// After a commit that failed: reads what is really there.
     pub(super) fn make_sure(&mut self) -> Result<(), EngineError> {
-        if !self.unsure {
-            return Ok(());
-        }
+        if self.unsure { self.read_again() } else { Ok(()) }
+    }
+
+    /// Reads what is there, which may be of another embedder.
+    pub(super) fn read_again(&mut self) -> Result<(), EngineError> {
         let reopened = self.runtime.run(reopen(self.location.clone(), Arc::clone(&self.session)));
         let (dataset, records) = reopened.map_err(|error| error.into_failed("be read again"))?;
+        let identity = StoreIdentity::from_metadata(&dataset.schema().metadata);
+        self.dimension = identity.map_err(|error| error.into_failed("be read again"))?.dimension;
         self.dataset = dataset;
         self.records = records;
         self.unsure = false;
@@ -229,41 +302,43 @@ impl LanceCorpus {
 impl Corpus for LanceCorpus {
     fn documents(&mut self) -> Result<Vec<DocumentRecord>, EngineError> {
         self.make_sure()?;
-        Ok(self.records.values().cloned().collect())
+        Ok(self.records.values().map(|stored| stored.record.clone()).collect())
     }
 
     fn put(&mut self, record: &DocumentRecord, chunks: &[EmbeddedChunk]) -> Result<(), EngineError> {
         self.make_sure()?;
-        let transaction = self.prepare_put(record, chunks)?;
+        let stored = StoredRecord::of(record, chunks);
+        let transaction = self.prepare_put(&stored, chunks)?;
         self.commit(transaction)?;
-        self.records.insert(record.id.clone(), record.clone());
+        self.records.insert(record.id.clone(), stored);
+        self.not_indexed += chunks.len();
         self.settle()
     }
 
     fn update(&mut self, record: &DocumentRecord) -> Result<(), EngineError> {
         self.make_sure()?;
-        self.check_stored(&record.id, record)?;
+        let stored = self.with_content_of(&record.id, record)?;
         let failed = |error: StoreError| error.into_failed("note a document");
-        let row = encode::encode_record(&self.schema, self.dimension, record).map_err(failed)?;
+        let row = encode::encode_record(&self.schema, self.dimension, &stored).map_err(failed)?;
         let prepared = commit::prepare_update(Arc::clone(&self.dataset), row, record.id.clone());
         let transaction = self.runtime.run(prepared).map_err(failed)?;
         self.commit(transaction)?;
-        self.records.insert(record.id.clone(), record.clone());
+        self.records.insert(record.id.clone(), stored);
         self.settle()
     }
 
     fn rename(&mut self, from: &DocumentId, record: &DocumentRecord) -> Result<(), EngineError> {
         self.make_sure()?;
-        self.check_stored(from, record)?;
+        let stored = self.with_content_of(from, record)?;
         if *from == record.id {
             return self.update(record);
         }
         let (dataset, schema) = (Arc::clone(&self.dataset), Arc::clone(&self.schema));
-        let prepared = commit::prepare_rename(dataset, schema, self.dimension, from.clone(), record.clone());
+        let prepared = commit::prepare_rename(dataset, schema, self.dimension, from.clone(), stored.clone());
         let transaction = self.runtime.run(prepared).map_err(|error| error.into_failed("rename a document"))?;
         self.commit(transaction)?;
         self.records.remove(from);
-        self.records.insert(record.id.clone(), record.clone());
+        self.records.insert(record.id.clone(), stored);
         self.settle()
     }
 
@@ -287,8 +362,9 @@ impl Corpus for LanceCorpus {
         self.flush()?;
         self.tidy()?;
         self.flush()?;
-        let records: Vec<_> = self.records.values().cloned().collect();
-        upkeep::stats(&self.dataset, &records, self.location.folder())
+        self.index_if_due()?;
+        let records = self.records.values().map(|stored| &stored.record);
+        upkeep::stats(&self.dataset, records, self.location.folder(), self.index_state())
             .map_err(|error| StoreError::from(error).into_failed("be measured"))
     }
 }
@@ -297,7 +373,7 @@ async fn find(location: Location, session: Arc<Session>) -> Result<Option<Datase
     location.open(session).await
 }
 
-type Contents = (Arc<Dataset>, BTreeMap<DocumentId, DocumentRecord>);
+type Contents = (Arc<Dataset>, BTreeMap<DocumentId, StoredRecord>);
 
 async fn reopen(location: Location, session: Arc<Session>) -> Result<Contents, StoreError> {
     let dataset = location.open(session).await?.ok_or_else(|| StoreError::Damaged("it is gone".into()))?;
@@ -306,9 +382,9 @@ async fn reopen(location: Location, session: Arc<Session>) -> Result<Contents, S
     Ok((dataset, records))
 }
 
-async fn records_by_id(dataset: Arc<Dataset>) -> Result<BTreeMap<DocumentId, DocumentRecord>, StoreError> {
+async fn records_by_id(dataset: Arc<Dataset>) -> Result<BTreeMap<DocumentId, StoredRecord>, StoreError> {
     let records = view::read_records(&dataset).await?;
-    Ok(records.into_iter().map(|record| (record.id.clone(), record)).collect())
+    Ok(records.into_iter().map(|stored| (stored.record.id.clone(), stored)).collect())
 }
 
 #[cfg(test)]
@@ -354,7 +430,7 @@ mod tests {
         let mut corpus = LanceCorpus::open(folder.path(), &identity()).unwrap();
         corpus.put(&old, &old_chunks).unwrap();
         let size_before = corpus.finish().unwrap().bytes;
-        corpus.prepare_put(&new, &new_chunks).unwrap();
+        corpus.prepare_put(&StoredRecord::of(&new, &new_chunks), &new_chunks).unwrap();
         drop(corpus);
 
         let mut corpus = LanceCorpus::open(folder.path(), &identity()).unwrap();
@@ -387,7 +463,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (record, chunks) = document(1, 3);
         let mut corpus = LanceCorpus::open(folder.path(), &identity()).unwrap();
-        let transaction = corpus.prepare_put(&record, &chunks).unwrap();
+        let transaction = corpus.prepare_put(&StoredRecord::of(&record, &chunks), &chunks).unwrap();
         let dataset = Arc::clone(&corpus.dataset);
         corpus.runtime.run(commit::commit(dataset, transaction)).unwrap();
         corpus.unsure = true;

@@ -3,10 +3,12 @@
 //! | module | what it looks at |
 //! |---|---|
 //! | `files` | versions, files that nothing refers to, files that are missing, fragments, disk |
+//! | `index` | the search index |
 //! | `rows` | records and chunks, vectors |
 //! | `similar` | passages and documents that are there more than once |
 
 mod files;
+mod index;
 mod rows;
 mod similar;
 
@@ -57,6 +59,7 @@ impl Finding {
 
 const REBUILD: &str = "mentor restore BACKUP, or mentor ingest --overwrite";
 const TIDY: &str = "mentor compact";
+const REINDEX: &str = "mentor reindex";
 
 /// Examines the store in `data_dir`; `expected` is the identity of the embedder in use, where there is one. Reads every
 /// row.
@@ -74,7 +77,8 @@ pub fn examine(data_dir: &Path, expected: Option<&StoreIdentity>) -> Result<Vec<
     if busy {
         findings.push(Finding::note("writer", "an ingest is at work: leftovers were not looked for", "mentor doctor"));
     } else {
-        let leftovers = beside::leftovers(data_dir).map_err(failed)?;
+        let mut leftovers = beside::leftovers(data_dir).map_err(failed)?;
+        leftovers.extend(location.indexes().leftovers().map_err(failed)?);
         findings.extend(leftovers.iter().map(|folder| {
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
             Finding::problem("leftovers", format!("{name} was left by a command that was killed"), TIDY)
@@ -86,6 +90,8 @@ pub fn examine(data_dir: &Path, expected: Option<&StoreIdentity>) -> Result<Vec<
             // Lance lists files by reading all manifests, and a torn one cannot be read.
             let is_torn = findings.iter().any(|finding| finding.check == files::VERSIONS);
             findings.extend(contents(&survey, busy, is_torn));
+            let chunks = survey.records().iter().map(|record| record.chunks as usize).sum();
+            findings.extend(index::examine(survey.index(), &location.indexes(), chunks));
             findings.extend(failures(survey.records()));
         }
         Ok(None) => findings.push(Finding::problem("store", "there is no store yet", "mentor ingest")),

@@ -57,7 +57,7 @@ struct BadVectors {
 
 impl Rows {
     fn read(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
-        self.records.extend(decode::decode_records(batch)?);
+        self.records.extend(decode::decode_records(batch)?.into_iter().map(|stored| stored.record));
         let (ids, records) = (decode::strings(batch, schema::DOCUMENT_ID)?, decode::strings(batch, schema::RECORD)?);
         let (chunk_ids, texts) = (decode::strings(batch, schema::CHUNK_ID)?, decode::strings(batch, schema::TEXT)?);
         let vectors = batch.column_by_name(schema::VECTOR).and_then(|column| column.as_fixed_size_list_opt());

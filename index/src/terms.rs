@@ -21,17 +21,17 @@ static STOP_WORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
 });
 
 /// Makes terms of texts in one language.
-pub(super) struct Analyser {
+pub struct Analyser {
     stemmer: Stemmer,
 }
 
 impl Analyser {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self { stemmer: Stemmer::new(Algorithm::English) }
     }
 
     /// Hands the terms of `word`, which is one of [`words`], to `take`: none for a stop word, several for an identifier.
-    pub(super) fn terms_of(&self, word: &str, mut take: impl FnMut(&str)) {
+    pub fn terms_of(&self, word: &str, mut take: impl FnMut(&str)) {
         let mut term = |text: &str| {
             let lower = text.trim_matches('_').to_lowercase();
             if !lower.is_empty() && lower.len() <= MAX_TERM_BYTES && !STOP_WORDS.contains(lower.as_str()) {
@@ -46,7 +46,7 @@ impl Analyser {
     }
 
     /// The terms of a question, each once, in order.
-    pub(super) fn question_terms(&self, question: &str) -> Vec<String> {
+    pub fn question_terms(&self, question: &str) -> Vec<String> {
         let mut terms: Vec<String> = Vec::new();
         for word in words(question) {
             self.terms_of(word, |term| {
@@ -60,7 +60,7 @@ impl Analyser {
 }
 
 /// Runs of letters, digits and underscores.
-pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 

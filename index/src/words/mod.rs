@@ -1,0 +1,254 @@
+//! Which terms stand in which rows, and how well a row answers a question by its words: BM25.
+//!
+//! A row is judged together with its neighbours in the same document: what a chunk is about often stands in the one before it,
+//! and a passage is read with its neighbours anyway. On the project's questions that is worth more than anything else done here.
+//!
+//! BM25 as in Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with the inverse document
+//! frequency that is never negative, ln(1 + (N - n + 0.5) / (n + 0.5)).
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `builder` | reads texts |
+//! | `entries` | a term's rows as bytes, and back |
+//! | here | searching |
+
+mod builder;
+mod entries;
+
+use std::ops::Range;
+
+pub use builder::WordsBuilder;
+
+use crate::best::Best;
+use crate::mapped::Numbers;
+use entries::Entries;
+
+/// How soon more of the same term stops to count.
+const K1: f32 = 1.2;
+/// How far longer chunks are held back.
+const B: f32 = 0.75;
+
+/// The terms of rows.
+#[derive(Debug)]
+pub struct Words {
+    /// All terms, sorted, without anything between them.
+    pub(crate) texts: Numbers<u8>,
+    /// Where each term's text ends.
+    pub(crate) text_ends: Numbers<u64>,
+    /// In how many rows each term stands.
+    pub(crate) row_counts: Numbers<u32>,
+    /// Where each term's entries end.
+    pub(crate) entry_ends: Numbers<u64>,
+    pub(crate) entries: Numbers<u8>,
+    /// Terms of each row and its neighbours, repeated ones counted.
+    pub(crate) lengths: Numbers<u16>,
+    /// 1 where a row is the first of its document.
+    pub(crate) begins: Numbers<u8>,
+    /// All `lengths` together.
+    pub(crate) terms_of_rows: u64,
+}
+
+/// The terms of a question as a whole corpus sees them.
+#[derive(Debug)]
+pub struct Bm25 {
+    /// With their weights: inverse document frequencies, which together make 1. A term that stands nowhere is the rarest of
+    /// all: a question with such terms is never answered wholly.
+    terms: Vec<(String, f32)>,
+    /// Terms of a row.
+    average_length: f32,
+}
+
+impl Bm25 {
+    /// Weighs the terms by how rare they are in all parts of a corpus together.
+    #[must_use]
+    pub fn new<'w>(terms: Vec<String>, parts: impl Iterator<Item = &'w Words> + Clone) -> Self {
+        let rows: usize = parts.clone().map(|part| part.lengths.len()).sum();
+        let all_terms: u64 = parts.clone().map(|part| part.terms_of_rows).sum();
+        let weigh = |term: String| {
+            let with: usize = parts.clone().map(|part| part.row_count(&term)).sum();
+            let weight = (1.0 + (rows as f32 - with as f32 + 0.5) / (with as f32 + 0.5)).ln();
+            (term, weight)
+        };
+        let mut terms: Vec<(String, f32)> = terms.into_iter().map(weigh).collect();
+        let all_weights: f32 = terms.iter().map(|(_, weight)| weight).sum();
+        terms.iter_mut().for_each(|(_, weight)| *weight /= all_weights);
+        Self { terms, average_length: (all_terms as f32 / rows.max(1) as f32).max(1.0) }
+    }
+
+    /// Whether there is nothing to look for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+}
+
+impl Words {
+    /// How well each row answers the question by its words, as a part of what is possible: 0 to 1. Empty when the question has
+    /// no words.
+    #[must_use]
+    pub fn scores(&self, question: &Bm25) -> Vec<f32> {
+        if question.is_empty() {
+            return Vec::new();
+        }
+        let mut scores = vec![0.0; self.lengths.len()];
+        for (term, weight) in &question.terms {
+            self.score_term(term, *weight, question.average_length, &mut scores);
+        }
+        scores
+    }
+
+    /// Adds what `term` is worth to the rows it stands in or beside.
+    fn score_term(&self, term: &str, weight: f32, average_length: f32, scores: &mut [f32]) {
+        let mut score = |row: usize, count: u32| {
+            let (count, length) = (count as f32, f32::from(self.lengths[row]));
+            let held_back = K1 * (1.0 - B + B * length / average_length);
+            scores[row] += weight * count / (count + held_back);
+        };
+        // Counts of three rows from `first` on, which later entries may still add to.
+        let (mut first, mut counts) = (0, [0_u32; 3]);
+        for (row, count) in self.entries_of(term) {
+            let row = row as usize;
+            let beside = self.with_neighbours(row);
+            while first < beside.start && counts != [0; 3] {
+                if counts[0] > 0 {
+                    score(first, counts[0]);
+                }
+                counts = [counts[1], counts[2], 0];
+                first += 1;
+            }
+            first = first.max(beside.start);
+            for row in beside {
+                counts[row - first] += count;
+            }
+        }
+        for (row, count) in (first..).zip(counts).filter(|(_, count)| *count > 0) {
+            score(row, count);
+        }
+    }
+
+    /// A row, and those beside it in the same document.
+    fn with_neighbours(&self, row: usize) -> Range<usize> {
+        let first = if self.begins[row] == 1 { row } else { row - 1 };
+        let last = if self.begins.get(row + 1).is_none_or(|begins| *begins == 1) { row } else { row + 1 };
+        first..last + 1
+    }
+
+    fn row_count(&self, term: &str) -> usize {
+        self.number_of(term).map_or(0, |number| self.row_counts[number] as usize)
+    }
+
+    fn entries_of(&self, term: &str) -> Entries<'_> {
+        Entries::of(self.number_of(term).map_or(&[], |number| &self.entries[between(&self.entry_ends, number)]))
+    }
+
+    fn number_of(&self, term: &str) -> Option<usize> {
+        let text = |number: usize| &self.texts[between(&self.text_ends, number)];
+        let (mut low, mut high) = (0, self.text_ends.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            match text(middle).cmp(term.as_bytes()) {
+                std::cmp::Ordering::Equal => return Some(middle),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+}
+
+/// From one end to the next.
+fn between(ends: &[u64], number: usize) -> Range<usize> {
+    let start = if number == 0 { 0 } else { ends[number - 1] };
+    start as usize..ends[number] as usize
+}
+
+/// The `count` rows with the highest scores above 0 that are wanted, best first.
+pub(crate) fn best_rows(scores: &[f32], count: usize, wanted: impl Fn(u32) -> bool) -> Vec<u32> {
+    let mut best = Best::new(count);
+    for (row, &score) in (0..).zip(scores) {
+        if score > 0.0 && best.wants(score) && wanted(row) {
+            best.take(score, row);
+        }
+    }
+    best.into_sorted().into_iter().map(|(_, row)| row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Analyser;
+
+    fn read<'t>(rows: impl IntoIterator<Item = (&'t str, bool)>) -> Words {
+        let mut builder = WordsBuilder::default();
+        rows.into_iter().for_each(|(text, begins)| builder.row(&[text, ""], begins));
+        builder.into_words()
+    }
+
+    /// Every row is a document.
+    fn documents(rows: &[&str]) -> Words {
+        read(rows.iter().map(|text| (*text, true)))
+    }
+
+    fn scores(parts: &[&Words], question: &str) -> Vec<f32> {
+        let bm25 = Bm25::new(Analyser::new().question_terms(question), parts.iter().copied());
+        parts.iter().flat_map(|part| part.scores(&bm25)).collect()
+    }
+
+    #[test]
+    fn a_rare_term_counts_more_than_a_common_one_and_a_repeated_one_more_than_once() {
+        let found = scores(&[&documents(&["heap tree", "tree list", "tree array tree", "tree graph"])], "heap tree");
+        assert!(found[0] > found[2] && found[2] > found[1], "{found:?}");
+        let (rare, common) = ((1.0_f32 + 3.5 / 1.5).ln(), (1.0_f32 + 0.5 / 4.5).ln());
+        let once = |length: f32| 1.0 / (1.0 + K1 * (1.0 - B + B * length / (9.0 / 4.0)));
+        let expected = [once(2.0), common / (rare + common) * once(2.0)];
+        assert!(
+            (found[0] - expected[0]).abs() < 1e-6 && (found[1] - expected[1]).abs() < 1e-6,
+            "{found:?} {expected:?}"
+        );
+    }
+
+    #[test]
+    fn parts_are_weighed_together() {
+        let (one, two) = (documents(&["heap tree", "tree list"]), documents(&["tree array tree", "tree graph"]));
+        let whole = documents(&["heap tree", "tree list", "tree array tree", "tree graph"]);
+        assert_eq!(scores(&[&one, &two], "heap tree"), scores(&[&whole], "heap tree"));
+    }
+
+    #[test]
+    fn a_row_is_judged_with_its_neighbours_in_the_same_document() {
+        let words = read([("heap", true), ("list", false), ("graph", false), ("trie", true), ("list", false)]);
+        let found = scores(&[&words], "list");
+        assert!(found.iter().all(|score| *score > 0.0), "{found:?}");
+        let found = scores(&[&words], "heap trie");
+        assert!(found[0] > found[1] && found[1] > 0.0 && found[2] == 0.0 && found[4] > 0.0, "{found:?}");
+    }
+
+    #[test]
+    fn a_term_in_every_row_counts_those_of_three_rows() {
+        let words = read([("heap", true), ("heap heap", false), ("heap", false), ("heap", false), ("list", false)]);
+        let counts = [3.0_f32, 4.0, 4.0, 2.0, 1.0];
+        let average = [3.0_f32, 4.0, 4.0, 3.0, 2.0].iter().sum::<f32>() / 5.0;
+        let expected = [3.0_f32, 4.0, 4.0, 3.0, 2.0].iter().zip(counts).map(|(length, count)| {
+            let held_back = K1 * (1.0 - B + B * length / average);
+            count / (count + held_back)
+        });
+        assert_eq!(scores(&[&words], "heap"), expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_term_that_stands_nowhere_lowers_every_score() {
+        let words = documents(&["heap tree", "list"]);
+        assert!(scores(&[&words], "heap")[0] > 2.0 * scores(&[&words], "heap zebra")[0]);
+    }
+
+    #[test]
+    fn a_question_without_terms_scores_nothing() {
+        assert!(scores(&[&documents(&["heap"])], "how do i do the").is_empty());
+        assert!(scores(&[&documents(&[])], "heap").is_empty());
+    }
+
+    #[test]
+    fn the_best_rows_are_those_that_are_wanted() {
+        assert_eq!(best_rows(&[0.1, 0.0, 0.9, 0.5], 2, |row| row != 3), [2, 0]);
+    }
+}
