@@ -115,7 +115,19 @@ fn options(body: OptionsBody, limits: AskLimits) -> Result<AnswerOptions, TurnEr
     }
     let OptionsBody { top_k, documents, max_tokens, temperature, top_p, min_p, repeat_penalty, seed, stop, grammar } =
         body;
-    Ok(AnswerOptions { top_k, documents, max_tokens, temperature, top_p, min_p, repeat_penalty, seed, stop, grammar })
+    Ok(AnswerOptions {
+        top_k,
+        documents,
+        max_tokens,
+        temperature,
+        top_p,
+        min_p,
+        repeat_penalty,
+        seed,
+        stop,
+        grammar,
+        instructions: None,
+    })
 }
 
 fn check_range(name: &str, value: Option<f32>, least: f32, most: f32) -> Result<(), TurnError> {
