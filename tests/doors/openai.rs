@@ -173,8 +173,12 @@ async fn a_caller_that_leaves_frees_its_place() {
         let server = Server::start(Script { gate: gate.clone(), admission: 1, ..Script::default() });
         let body = chat(json!({"stream": stream})).to_string();
         let mut caller = TcpStream::connect(server.address).unwrap();
-        write!(caller, "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-            .unwrap();
+        write!(
+            caller,
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
         while server.tutor.begun.lock().unwrap().is_empty() {
             assert_eq!(server.call("GET", "/livez", "").await.0, 200);
         }

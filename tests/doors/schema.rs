@@ -158,7 +158,9 @@ fn a_wrong_value_is_found() {
     ] {
         assert!(wrong(value.clone()), "{value}");
     }
-    let one_of = json!({"anyOf": [{"$ref": "#/A"}, {"type": "null"}], "not": {"required": ["w"]}});
-    assert!(check(&json!(null), &one_of, &document).is_ok());
-    assert!(check(&json!({"n": 1, "w": "x"}), &one_of, &document).is_err());
+    let one_of = json!({"anyOf": [{"$ref": "#/A"}, {"type": "null"}]});
+    assert!(check(&json!(null), &one_of, &document).is_ok() && check(&json!(1), &one_of, &document).is_err());
+    let without = json!({"allOf": [{"$ref": "#/A"}], "not": {"required": ["w"]}});
+    assert!(check(&json!({"n": 1}), &without, &document).is_ok());
+    assert!(check(&json!({"n": 1, "w": "x"}), &without, &document).is_err());
 }

@@ -79,7 +79,7 @@ impl ChatBody {
         let include_usage = self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
         let streams = self.stream.unwrap_or(false);
         let options = self.options(limits)?;
-        let Transcript { instructions, history, question } = read(&self.messages)?;
+        let Transcript { instructions, history, question } = read(&self.messages, limits)?;
         body::check_message(&question, limits.message_chars).map_err(|error| Refusal::from(error).of("messages"))?;
         let asked = AskBody { message: question, options, ..AskBody::default() };
         let mut turn = body::turn_request(asked, limits, Duration::ZERO)?;
@@ -167,7 +167,7 @@ enum Last {
     Assistant,
 }
 
-fn read(messages: &[Message]) -> Result<Transcript, Refusal> {
+fn read(messages: &[Message], limits: AskLimits) -> Result<Transcript, Refusal> {
     let (mut instructions, mut exchanges, mut last) = (String::new(), Vec::<Exchange>::new(), Last::Nobody);
     for (place, message) in messages.iter().enumerate() {
         let text = message.text(place)?;
@@ -199,9 +199,17 @@ fn read(messages: &[Message]) -> Result<Transcript, Refusal> {
         let message = format!("the system messages have {chars} characters, {MAX_INSTRUCTION_CHARS} are allowed");
         return Err(Refusal::field("messages", message));
     }
-    let history = exchanges.split_off(exchanges.len().saturating_sub(HISTORY_LIMIT));
+    let mut history = exchanges.split_off(exchanges.len().saturating_sub(HISTORY_LIMIT));
+    history.iter_mut().for_each(|exchange| cut(&mut exchange.question, limits.message_chars));
     let instructions = (!instructions.trim().is_empty()).then_some(instructions);
     Ok(Transcript { instructions, history, question: asked.question })
+}
+
+/// Through other doors no question is longer; here one may come back in the history, joined to another.
+fn cut(question: &mut String, max_chars: usize) {
+    if let Some((end, _)) = question.char_indices().nth(max_chars) {
+        question.truncate(end);
+    }
 }
 
 fn on_last(exchanges: &mut [Exchange], change: impl FnOnce(&mut Exchange)) {
@@ -308,6 +316,9 @@ mod tests {
         messages.push(json!({"role": "user", "content": "and now?"}));
         let found = asked(json!(messages)).unwrap();
         assert_eq!((found.history.len(), &found.history[31]), (HISTORY_LIMIT, &exchange("98", "99")));
+        messages[0]["content"] = json!("ä".repeat(101));
+        messages.drain(2..100);
+        assert_eq!(asked(json!(messages)).unwrap().history, [exchange(&"ä".repeat(100), "1")]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn client(schemas: &Schemas) -> Vec<(&'static str, Value)> {
     vec![
         ("Ask", schemas.ask_frame()),
         ("ShortAsk", short),
-        ("Cancel", object([kind("cancel")], [("turn_id", schemas.link("Id"))])),
+        ("Cancel", object([kind("cancel")], [("turn_id", schemas.id_or_null())])),
         ("Resume", object([kind("resume"), ("after", about(count(), "a seq; 0 for all that are kept"))], [])),
         ("Ping", object([kind("ping")], [])),
     ]

@@ -85,7 +85,7 @@ pub fn paths(schemas: &Schemas) -> Value {
 fn chat(schemas: &Schemas) -> Vec<Operation> {
     let answer = json!({
         "application/json": {"schema": schemas.link("Completion")},
-        "text/event-stream": {"schema": {"type": "string"}},
+        "text/event-stream": {},
     });
     vec![
         Operation {
@@ -129,7 +129,7 @@ fn socket(path: &'static str, summary: &'static str) -> Operation {
 fn openai(schemas: &Schemas) -> Vec<Operation> {
     let completion = json!({
         "application/json": {"schema": schemas.link("ChatCompletion")},
-        "text/event-stream": {"schema": {"type": "string", "description": "ChatChunk objects, then [DONE]"}},
+        "text/event-stream": {},
     });
     vec![
         Operation {
@@ -139,7 +139,11 @@ fn openai(schemas: &Schemas) -> Vec<Operation> {
             summary: "Answer the last message",
             description: "The messages before it are its conversation; nothing is kept. Sources, citations and grounding are in `mentor`.",
             takes: Some("ChatRequest"),
-            gives: vec![(200, "the answer, or its chunks where `stream` is true", completion)],
+            gives: vec![(
+                200,
+                "the answer, or where `stream` is true ChatChunk objects as events, then [DONE]",
+                completion,
+            )],
             fails: Failures::OpenAi(OPENAI),
         },
         Operation {

@@ -117,9 +117,14 @@ impl Schemas {
         question
     }
 
+    /// A client's id; null counts as none.
+    pub fn id_or_null(&self) -> Value {
+        json!({"anyOf": [self.link("Id"), {"type": "null"}]})
+    }
+
     /// What a question may have beside its message.
     pub fn question_fields(&self) -> [(&str, Value); 3] {
-        [("conversation_id", self.link("Id")), ("turn_id", self.link("Id")), ("options", self.link("Options"))]
+        [("conversation_id", self.id_or_null()), ("turn_id", self.id_or_null()), ("options", self.link("Options"))]
     }
 
     /// The fields of a question, as those of a frame that begins with `type`.
@@ -133,20 +138,20 @@ impl Schemas {
         stop_text["maxLength"] = json!(MAX_STOP_CHARS);
         let mut stop = about(list(stop_text), "they end the answer and are no part of it");
         stop["maxItems"] = json!(MAX_STOPS);
-        let mut grammar = about(text(), "what the answer must look like, in GBNF with the rule root");
+        let mut grammar = about(or_null(text()), "what the answer must look like, in GBNF with the rule root");
         grammar["minLength"] = json!(1);
         grammar["maxLength"] = json!(MAX_GRAMMAR_BYTES);
         object(
             [],
             [
-                ("top_k", about(range("integer", 1, MAX_TOP_K), "passages to retrieve")),
+                ("top_k", about(or_null(range("integer", 1, MAX_TOP_K)), "passages to retrieve")),
                 ("documents", about(list(text()), "only passages of documents whose name, path or glob matches one")),
-                ("max_tokens", about(range("integer", 1, self.limits.max_tokens), "longest answer")),
-                ("temperature", about(range("number", 0, 2), "0 always takes the most probable token")),
-                ("top_p", range("number", 0, 1)),
-                ("min_p", range("number", 0, 1)),
-                ("repeat_penalty", about(range("number", 1, 2), "1 is off")),
-                ("seed", range("integer", 0, u32::MAX)),
+                ("max_tokens", about(or_null(range("integer", 1, self.limits.max_tokens)), "longest answer")),
+                ("temperature", about(or_null(range("number", 0, 2)), "0 always takes the most probable token")),
+                ("top_p", or_null(range("number", 0, 1))),
+                ("min_p", or_null(range("number", 0, 1))),
+                ("repeat_penalty", about(or_null(range("number", 1, 2)), "1 is off")),
+                ("seed", or_null(range("integer", 0, u32::MAX))),
                 ("stop", stop),
                 ("grammar", grammar),
             ],
