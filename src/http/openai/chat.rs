@@ -24,7 +24,6 @@ struct Reply {
     turn: StatelessTurn,
     turn_id: TurnId,
     envelope: Envelope,
-    include_usage: bool,
     caller: Option<Connection>,
 }
 
@@ -39,10 +38,9 @@ pub async fn complete(
     let ChatQuestion { history, turn, streams, include_usage } = asked.question(doors.limits)?;
     let turn_id = turn.turn_id.clone();
     let reply = Reply {
-        envelope: Envelope::new(&turn_id, &doors.models.generator),
+        envelope: Envelope::new(&turn_id, &doors.models.generator, include_usage),
         turn: StatelessTurn::start(&doors.services, &doors.admission, history, turn)?,
         turn_id,
-        include_usage,
         caller: request.conn_data::<Connection>().copied(),
     };
     if streams { reply.stream().await } else { reply.whole().await }
@@ -66,9 +64,8 @@ impl Reply {
                 _ => {}
             }
         };
-        let begin = self.envelope.chunk(&json!({"role": "assistant", "content": ""}), None);
-        let begin = self.with_usage_field(begin);
-        let parts = stream::once(async move { data(&begin) }).chain(self.parts(first)).map(Ok::<_, actix_web::Error>);
+        let begin = data(&self.envelope.chunk(&json!({"role": "assistant", "content": ""}), None));
+        let parts = stream::once(async { begin }).chain(self.parts(first)).map(Ok::<_, actix_web::Error>);
         Ok(HttpResponse::Ok()
             .content_type("text/event-stream")
             .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -110,8 +107,7 @@ impl Reply {
             };
             match event {
                 TurnEvent::Token(text) => {
-                    let chunk = self.with_usage_field(self.envelope.chunk(&json!({"content": text}), None));
-                    return (data(&chunk), Some(self));
+                    return (data(&self.envelope.chunk(&json!({"content": text}), None)), Some(self));
                 }
                 TurnEvent::Completed(done) => return (self.end(&done), None),
                 TurnEvent::Workflow { .. } | TurnEvent::Sources(_) | TurnEvent::Cited(_) | TurnEvent::Failed(_) => {}
@@ -120,19 +116,9 @@ impl Reply {
     }
 
     fn end(&self, done: &Completion) -> web::Bytes {
-        let last = self.with_usage_field(self.envelope.last_chunk(&self.turn_id, done));
-        let usage = self.include_usage.then(|| self.envelope.usage_chunk(done));
-        let mut text: Vec<u8> = [Some(last), usage].iter().flatten().flat_map(data).collect();
+        let mut text: Vec<u8> = self.envelope.last_chunks(&self.turn_id, done).iter().flat_map(data).collect();
         text.extend_from_slice(b"data: [DONE]\n\n");
         text.into()
-    }
-
-    /// A client that asks for the usage finds the field in every part, empty until the end.
-    fn with_usage_field(&self, mut chunk: Value) -> Value {
-        if self.include_usage {
-            chunk["usage"] = Value::Null;
-        }
-        chunk
     }
 }
 

@@ -14,16 +14,18 @@ pub struct Envelope {
     id: String,
     created: u64,
     model: String,
+    include_usage: bool,
 }
 
 impl Envelope {
-    /// For an answer that begins now.
-    pub fn new(turn_id: &TurnId, model: &str) -> Self {
-        Self { id: format!("chatcmpl-{turn_id}"), created: seconds(SystemTime::now()), model: model.to_owned() }
+    /// For an answer that begins now; `include_usage` is for one that is streamed.
+    pub fn new(turn_id: &TurnId, model: &str, include_usage: bool) -> Self {
+        let (id, created) = (format!("chatcmpl-{turn_id}"), seconds(SystemTime::now()));
+        Self { id, created, model: model.to_owned(), include_usage }
     }
 
     fn around(&self, object: &str, choices: Value) -> Value {
-        let Self { id, created, model } = self;
+        let Self { id, created, model, .. } = self;
         json!({"id": id, "object": object, "created": created, "model": model, "choices": choices})
     }
 
@@ -37,24 +39,27 @@ impl Envelope {
         value
     }
 
-    /// A part of an answer that is streamed.
+    /// A part of an answer that is streamed. A client that asks for the usage finds the field in each, empty until the end.
     pub fn chunk(&self, delta: &Value, finish_reason: Option<&str>) -> Value {
         let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
-        self.around("chat.completion.chunk", json!([choice]))
-    }
-
-    /// The last part of an answer.
-    pub fn last_chunk(&self, turn_id: &TurnId, done: &Completion) -> Value {
-        let mut value = self.chunk(&json!({}), Some(finish_reason(done)));
-        value["mentor"] = added(turn_id, done);
+        let mut value = self.around("chat.completion.chunk", json!([choice]));
+        if self.include_usage {
+            value["usage"] = Value::Null;
+        }
         value
     }
 
-    /// What comes after the last part where the client asks for the usage.
-    pub fn usage_chunk(&self, done: &Completion) -> Value {
-        let mut value = self.around("chat.completion.chunk", json!([]));
-        value["usage"] = usage(done.usage);
-        value
+    /// The last parts of an answer: its end, and the usage where the client asks for it.
+    pub fn last_chunks(&self, turn_id: &TurnId, done: &Completion) -> Vec<Value> {
+        let mut last = self.chunk(&json!({}), Some(finish_reason(done)));
+        last["mentor"] = added(turn_id, done);
+        let mut chunks = vec![last];
+        if self.include_usage {
+            let mut end = self.around("chat.completion.chunk", json!([]));
+            end["usage"] = usage(done.usage);
+            chunks.push(end);
+        }
+        chunks
     }
 }
 

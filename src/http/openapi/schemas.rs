@@ -3,6 +3,7 @@
 use mentor_actors::domain::{ErrorCode, FinishReason, Grounding, MAX_ID_CHARS, WorkflowNode};
 use serde_json::{Map, Value, json};
 
+use crate::documents::MAX_PATTERNS;
 use crate::http::body::{AskLimits, MAX_GRAMMAR_BYTES, MAX_STOP_CHARS, MAX_STOPS, MAX_TOP_K};
 
 /// Schemas by name.
@@ -145,7 +146,7 @@ impl Schemas {
             [],
             [
                 ("top_k", about(or_null(range("integer", 1, MAX_TOP_K)), "passages to retrieve")),
-                ("documents", about(list(text()), "only passages of documents whose name, path or glob matches one")),
+                ("documents", documents()),
                 ("max_tokens", about(or_null(range("integer", 1, self.limits.max_tokens)), "longest answer")),
                 ("temperature", about(or_null(range("number", 0, 2)), "0 always takes the most probable token")),
                 ("top_p", or_null(range("number", 0, 1))),
@@ -162,7 +163,11 @@ impl Schemas {
         let message = object([("role", about(text(), "those of the user count")), ("content", text())], []);
         let mut request = object(
             [("query", self.message())],
-            [("top_k", range("integer", 1, MAX_TOP_K)), ("documents", list(text())), ("history", list(message))],
+            [
+                ("top_k", or_null(range("integer", 1, MAX_TOP_K))),
+                ("documents", documents()),
+                ("history", list(message)),
+            ],
         );
         request["example"] = json!({"query": "hash table collisions", "top_k": 3});
         request
@@ -252,6 +257,12 @@ impl Schemas {
 
 pub fn named<const N: usize>(schemas: [(&str, Value); N]) -> Definitions {
     schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+fn documents() -> Value {
+    let mut patterns = about(list(text()), "only passages of documents whose name, path or glob matches one");
+    patterns["maxItems"] = json!(MAX_PATTERNS);
+    patterns
 }
 
 fn id() -> Value {
