@@ -12,6 +12,8 @@ says what failed. Exit code 0 when nothing did.
 
   MENTOR_TEST_BOOKS   a folder of real books, for the tests that read some  [../shared/course_materials if it is there]
   MENTOR_TEST_EVAL    questions with known pages, in JSON lines             [../shared/eval/questions.jsonl if it is there]
+  MENTOR_TEST_PYTHON  a Python that has the package openai, for the test of OpenAI's client     [python3]
+  MENTOR_TEST_NODE_MODULES  a folder node_modules with the package openai, for that in JavaScript
   MENTOR_TEST_LLAMA_SERVER  the address of a running llama-server, for the test of the remote engine on a real server
 The variables of ./run.sh count here too.
 END
@@ -98,6 +100,12 @@ find_test_data() {
     fi
     if [[ -n ${MENTOR_TEST_BOOKS:-} ]]; then export MENTOR_TEST_BOOKS; else skip "tests on real books" "no MENTOR_TEST_BOOKS"; fi
     if [[ -z ${MENTOR_TEST_LLAMA_SERVER:-} ]]; then skip "test on a real remote server" "no MENTOR_TEST_LLAMA_SERVER"; fi
+    if ! "${MENTOR_TEST_PYTHON:-python3}" -c 'import openai' >/dev/null 2>&1; then
+        skip "OpenAI's Python client" "no package openai, see MENTOR_TEST_PYTHON"
+    fi
+    if ! NODE_PATH=${MENTOR_TEST_NODE_MODULES:-} node -e 'require("openai")' >/dev/null 2>&1; then
+        skip "OpenAI's JavaScript client" "no package openai, see MENTOR_TEST_NODE_MODULES"
+    fi
     if [[ -n ${MENTOR_TEST_EVAL:-} ]]; then export MENTOR_TEST_EVAL; else skip "tests on real questions" "no MENTOR_TEST_EVAL"; fi
 }
 

@@ -10,7 +10,7 @@ use mentor_actors::ports::Retriever;
 use mentor_actors::turn::DocumentFilter;
 
 /// Most patterns in one request.
-const MAX_PATTERNS: usize = 64;
+pub const MAX_PATTERNS: usize = 64;
 
 /// Resolves against what the store holds at that moment.
 pub struct StoredDocuments {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Actor, Addr};
@@ -29,7 +29,7 @@ use mentor_engines::remote::{RemoteConfig, RemoteInfo, RemoteSource, ServerAddre
 
 use crate::config::{Config, OrAuto};
 use crate::documents::StoredDocuments;
-use crate::http::{ModelNames, Problem};
+use crate::http::{EmbeddingDoor, ModelNames, Problem};
 use crate::models::ModelsDir;
 
 /// Batches that may wait for the embedding workers during an ingest: enough that they never wait for the next one.
@@ -67,29 +67,36 @@ fn embed_layout(config: &Config, default_workers: usize) -> (usize, usize) {
     (workers, threads)
 }
 
+/// What an embedder says of itself once it is built, and its counter of tokens.
+#[derive(Clone)]
+struct LoadedEmbedder {
+    info: EmbedderInfo,
+    counter: OnnxTokenCounter,
+}
+
 fn start_embedding(
     config: &Config,
     files: &EmbedderFiles,
     default_workers: usize,
     queue: usize,
     telemetry: &Arc<dyn Telemetry>,
-) -> anyhow::Result<(StartingEmbeddingWorkers, Arc<std::sync::OnceLock<EmbedderInfo>>, usize)> {
+) -> anyhow::Result<(StartingEmbeddingWorkers, Arc<OnceLock<LoadedEmbedder>>, usize)> {
     let (workers, threads) = embed_layout(config, default_workers);
     let mut embedder = EmbedderConfig::new(&files.folder, &files.runtime);
     embedder.device = config.device.into();
     embedder.intra_threads = threads;
-    let info = Arc::new(std::sync::OnceLock::new());
+    let loaded = Arc::new(OnceLock::new());
     let factory: Factory<BoxedEmbedder> = {
-        let info = info.clone();
+        let loaded = loaded.clone();
         Arc::new(move || {
             let built = OnnxEmbedder::load(&embedder)?;
             // Every worker loads the same files, so the first description stands for all.
-            info.get_or_init(|| built.info().clone());
+            loaded.get_or_init(|| LoadedEmbedder { info: built.info().clone(), counter: built.token_counter() });
             Ok(Box::new(built))
         })
     };
     let starting = EmbeddingWorkers::start(&factory, workers, queue, RestartBudget::default(), telemetry)?;
-    Ok((starting, info, workers))
+    Ok((starting, loaded, workers))
 }
 
 /// What a store made with this embedder knows of it.
@@ -112,6 +119,8 @@ pub struct Embedding {
     pub count: usize,
     /// What they loaded.
     pub info: EmbedderInfo,
+    /// Counts tokens as they do.
+    pub counter: OnnxTokenCounter,
     pool: WorkerPool,
 }
 
@@ -125,12 +134,12 @@ impl Embedding {
 
 fn finish_embedding(
     starting: StartingEmbeddingWorkers,
-    info: &std::sync::OnceLock<EmbedderInfo>,
+    loaded: &OnceLock<LoadedEmbedder>,
     count: usize,
 ) -> anyhow::Result<Embedding> {
     let (workers, _, pool) = starting.ready()?;
-    let info = info.get().cloned().context("the embedder did not say what it is")?;
-    Ok(Embedding { workers, count, info, pool })
+    let LoadedEmbedder { info, counter } = loaded.get().cloned().context("the embedder did not say what it is")?;
+    Ok(Embedding { workers, count, info, counter, pool })
 }
 
 /// An embedder at work on bulk text, with the counter of its tokens.
@@ -139,10 +148,11 @@ fn finish_embedding(
 /// A model file that is missing or damaged, with the command that mends it.
 pub fn for_embedding(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<(Embedding, OnnxTokenCounter)> {
     let files = embedder_files(config)?;
-    let counter = OnnxTokenCounter::load(&files.folder)?;
     // A worker a core with one thread each embeds 1.3 times as fast as one worker with a thread a core (measured on two).
-    let (starting, info, count) = start_embedding(config, &files, cores(), INGEST_QUEUE, telemetry)?;
-    Ok((finish_embedding(starting, &info, count)?, counter))
+    let (starting, loaded, count) = start_embedding(config, &files, cores(), INGEST_QUEUE, telemetry)?;
+    let embedding = finish_embedding(starting, &loaded, count)?;
+    let counter = embedding.counter.clone();
+    Ok((embedding, counter))
 }
 
 /// What a store made with the configured embedder would know of it.
@@ -151,8 +161,8 @@ pub fn for_embedding(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow:
 /// A model file that is missing or damaged, with the command that mends it.
 pub fn embedder_identity(config: &Config) -> anyhow::Result<StoreIdentity> {
     let telemetry: Arc<dyn Telemetry> = Arc::new(Silent);
-    let (starting, info, count) = start_embedding(config, &embedder_files(config)?, 1, 1, &telemetry)?;
-    let embedding = finish_embedding(starting, &info, count)?;
+    let (starting, loaded, count) = start_embedding(config, &embedder_files(config)?, 1, 1, &telemetry)?;
+    let embedding = finish_embedding(starting, &loaded, count)?;
     let identity = identity(&embedding.info);
     embedding.stop();
     Ok(identity)
@@ -243,8 +253,8 @@ pub struct Retrieval {
 /// A model file that is missing or damaged; a store of another embedder.
 pub fn for_retrieval(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Retrieval> {
     let files = embedder_files(config)?;
-    let (starting, info, count) = start_embedding(config, &files, 1, config.embed_queue, telemetry)?;
-    let embedding = finish_embedding(starting, &info, count)?;
+    let (starting, loaded, count) = start_embedding(config, &files, 1, config.embed_queue, telemetry)?;
+    let embedding = finish_embedding(starting, &loaded, count)?;
     let store = open_store(&config.data_dir, &embedding.info)?;
     Ok(Retrieval { embedding, store })
 }
@@ -462,6 +472,8 @@ fn finish_generator(
 pub struct Actors {
     /// Finds conversations.
     pub conversations: Addr<ConversationsActor>,
+    /// Lets turns in, those of conversations and others.
+    pub admission: Admission,
     /// What turns ask.
     pub services: TurnServices,
 }
@@ -484,8 +496,8 @@ impl Tutor {
         let idle_after = Duration::from_secs(config.conversation_idle_s);
         let admission = Admission::new(config.max_turns);
         let conversations =
-            ConversationsActor::new(services.clone(), admission, config.max_conversations, idle_after).start();
-        Actors { conversations, services }
+            ConversationsActor::new(services.clone(), admission.clone(), config.max_conversations, idle_after).start();
+        Actors { conversations, admission, services }
     }
 
     /// What the program says of its models.
@@ -498,6 +510,13 @@ impl Tutor {
             execution_provider: embedder.execution_provider.to_string(),
             generation_backend: generator.backend.to_string(),
         }
+    }
+
+    /// What a client that wants vectors is told and held to.
+    #[must_use]
+    pub fn embedding_door(&self) -> EmbeddingDoor {
+        let Embedding { info, counter, .. } = &self.retrieval.embedding;
+        EmbeddingDoor::new(Arc::new(counter.clone()), info.dimension, info.max_tokens)
     }
 
     /// The workers' health, by name.

@@ -1,5 +1,15 @@
 //! REST and WebSocket over real sockets, with fakes behind the ports.
 
+#[path = "doors/clients.rs"]
+mod clients;
+#[path = "doors/contract.rs"]
+mod contract;
+#[path = "doors/frames.rs"]
+mod frames;
+#[path = "doors/openai.rs"]
+mod openai;
+#[path = "doors/schema.rs"]
+mod schema;
 #[path = "../actors/tests/support/mod.rs"]
 mod support;
 
@@ -9,11 +19,11 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use futures_util::{SinkExt as _, StreamExt as _};
-use mentor::http::{AskLimits, Doors, ModelNames, Problem, serve};
+use mentor::http::{AskLimits, Doors, EmbeddingDoor, ModelNames, Problem, serve};
 use mentor::metrics::Metrics;
 use mentor_actors::cancel::CancelToken;
 use serde_json::{Value, json};
-use support::{BAD_GRAMMAR, Gate, Script, Tutor};
+use support::{BAD_GRAMMAR, Gate, Script, Tutor, Words};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -40,6 +50,7 @@ impl Server {
         let name = || "fake".to_owned();
         let doors = Doors {
             conversations: tutor.conversations.clone(),
+            admission: tutor.admission.clone(),
             services: tutor.services.clone(),
             store: tutor.store.clone(),
             workers: vec![("embed", tutor.embedding.health()), ("generate", tutor.generator.health())],
@@ -47,10 +58,11 @@ impl Server {
             metrics: Arc::new(Metrics::new().unwrap()),
             models: ModelNames {
                 generator: name(),
-                embedder: name(),
+                embedder: "fake-embedder".to_owned(),
                 execution_provider: name(),
                 generation_backend: name(),
             },
+            embeddings: EmbeddingDoor::new(Arc::new(Words), 2, 10),
             limits: AskLimits { message_chars: 2_000, max_tokens: 256 },
             abandon_after: Duration::from_secs(30),
             time_limit: PATIENCE,

@@ -18,6 +18,16 @@ impl Default for CancelToken {
     }
 }
 
+/// Cancels when it is dropped: for work that is nobody's once its caller has left.
+#[derive(Debug, Default)]
+pub struct CancelOnDrop(pub CancelToken);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 impl CancelToken {
     /// Cancels; again has no effect.
     pub fn cancel(&self) {

@@ -181,7 +181,34 @@ impl Handler<EmbedQuery> for EmbeddingPoolActor {
             admitted?;
             let answer = query.deadline.or_cancelled(&query.cancel, "while the question was embedded", answer).await?;
             let vectors = answer.unwrap_or(Err(EngineError::WorkerLost("embed"))).map_err(unavailable)?;
-            vectors.into_iter().next().ok_or_else(|| TurnError::new(ErrorCode::Internal, "the embedder gave no vector"))
+            vectors.into_iter().next().ok_or_else(missing_vector)
+        })
+    }
+}
+
+/// Embeds a batch of texts that nobody waits for as for a question: questions go first.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Embedding>, TurnError>")]
+pub struct EmbedTexts {
+    /// So many as one job of a worker should have: a question waits for it to end.
+    pub texts: Vec<String>,
+    /// Until when the answer is wanted.
+    pub deadline: Deadline,
+    /// Whether it is still wanted.
+    pub cancel: CancelToken,
+}
+
+impl Handler<EmbedTexts> for EmbeddingPoolActor {
+    type Result = ResponseFuture<Result<Vec<Embedding>, TurnError>>;
+
+    fn handle(&mut self, batch: EmbedTexts, _: &mut Self::Context) -> Self::Result {
+        let (reply, answer) = oneshot::channel();
+        let (wanted, admitted) = (batch.texts.len(), self.admit(Lane::Bulk, EmbedJob { texts: batch.texts, reply }));
+        Box::pin(async move {
+            admitted?;
+            let answer = batch.deadline.or_cancelled(&batch.cancel, "while texts were embedded", answer).await?;
+            let vectors = answer.unwrap_or(Err(EngineError::WorkerLost("embed"))).map_err(unavailable)?;
+            if vectors.len() == wanted { Ok(vectors) } else { Err(missing_vector()) }
         })
     }
 }
@@ -230,8 +257,12 @@ impl EmbeddingPoolActor {
     }
 }
 
+fn missing_vector() -> TurnError {
+    TurnError::new(ErrorCode::Internal, "the embedder gave no vector")
+}
+
 fn unavailable(error: EngineError) -> TurnError {
     tracing::warn!(%error, "embedding failed");
-    TurnError::new(ErrorCode::Unavailable, "the question could not be embedded, try again")
+    TurnError::new(ErrorCode::Unavailable, "the text could not be embedded, try again")
         .retry_after(std::time::Duration::from_secs(1))
 }

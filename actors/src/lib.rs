@@ -5,6 +5,7 @@
 //! | step | module |
 //! |---|---|
 //! | a conversation takes the question, one at a time | [`conversations`], [`conversation`], [`admission`] |
+//! | or it comes with its history, and nothing is kept | [`stateless`] |
 //! | a follow-up becomes a question that stands alone | [`query`] |
 //! | it is embedded by a pool of worker threads | [`embedding`], [`workers`], [`queue`] |
 //! | the store is searched | [`retrieval`], [`ranking`] |
@@ -32,6 +33,7 @@ pub mod query;
 pub mod queue;
 pub mod ranking;
 pub mod retrieval;
+pub mod stateless;
 pub mod telemetry;
 pub mod turn;
 pub mod turn_log;

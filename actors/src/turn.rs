@@ -267,7 +267,7 @@ impl Turn {
                 history: self.history.clone(),
                 brief_exchanges: settings.history_turns,
                 passages: retrieved.passages.clone(),
-                question: self.request.message.clone(),
+                question: self.instructed_question(),
                 budget_tokens: settings.prompt_tokens,
             },
             max_tokens: options.max_tokens.unwrap_or(settings.max_tokens),
@@ -276,6 +276,16 @@ impl Turn {
             cache_scope: self.conversation_id.to_string(),
             deadline,
             cancel: self.cancel.clone(),
+        }
+    }
+
+    /// A client's instructions stand with its question, not in the system message: what is evaluated of that is shared by all
+    /// conversations, and would tell one client by time and count of tokens what another one's instructions are.
+    fn instructed_question(&self) -> String {
+        let question = &self.request.message;
+        match &self.request.options.instructions {
+            Some(instructions) => format!("{instructions}\n\n{question}"),
+            None => question.clone(),
         }
     }
 

@@ -45,12 +45,14 @@ async fn run(
     let address = listener.local_addr()?;
     let doors = Doors {
         conversations: actors.conversations,
+        admission: actors.admission,
         services: actors.services,
         store: tutor.retrieval.store.clone(),
         workers: tutor.health(),
         problems: tutor.generator.problem.iter().cloned().collect(),
         metrics,
         models: tutor.names(),
+        embeddings: tutor.embedding_door(),
         limits: AskLimits { message_chars: config.message_chars, max_tokens: config.max_tokens },
         abandon_after: Duration::from_secs(config.abandon_after_s),
         time_limit: Duration::from_secs(config.turn_time_limit_s),

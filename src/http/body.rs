@@ -14,25 +14,33 @@ use super::wire::{AskBody, OptionsBody};
 pub const MAX_JSON_BYTES: usize = 64 * 1024;
 
 /// Most passages a client may ask for.
-const MAX_TOP_K: usize = 50;
+pub const MAX_TOP_K: usize = 50;
 
 /// Most texts that end an answer, and their longest length in characters: every token of the answer is compared with them.
-const MAX_STOPS: usize = 8;
-const MAX_STOP_CHARS: usize = 64;
+pub const MAX_STOPS: usize = 8;
+pub const MAX_STOP_CHARS: usize = 64;
 
 /// Longest grammar.
-const MAX_GRAMMAR_BYTES: usize = 8 * 1024;
+pub const MAX_GRAMMAR_BYTES: usize = 8 * 1024;
 
 /// Reads a JSON body.
 ///
 /// # Errors
 /// 413 when it is too large, 400 when it is not JSON, 422 when its fields are wrong.
-pub async fn json<T: DeserializeOwned>(mut payload: web::Payload) -> Result<T, ApiError> {
+pub async fn json<T: DeserializeOwned>(payload: web::Payload) -> Result<T, ApiError> {
+    json_up_to(MAX_JSON_BYTES, payload).await
+}
+
+/// Reads a JSON body of at most `max_bytes`.
+///
+/// # Errors
+/// As [`json`].
+pub async fn json_up_to<T: DeserializeOwned>(max_bytes: usize, mut payload: web::Payload) -> Result<T, ApiError> {
     let mut bytes = web::BytesMut::new();
     while let Some(part) = payload.next().await {
         let part = part.map_err(|error| bad_request(format!("the request body could not be read: {error}")))?;
-        if bytes.len() + part.len() > MAX_JSON_BYTES {
-            return Err(too_large().into());
+        if bytes.len() + part.len() > max_bytes {
+            return Err(over(max_bytes).into());
         }
         bytes.extend_from_slice(&part);
     }
@@ -47,7 +55,11 @@ pub async fn json<T: DeserializeOwned>(mut payload: web::Payload) -> Result<T, A
 /// The error of a body or frame over [`MAX_JSON_BYTES`].
 #[must_use]
 pub fn too_large() -> TurnError {
-    TurnError::new(ErrorCode::TooLarge, format!("at most {MAX_JSON_BYTES} bytes are allowed in a request"))
+    over(MAX_JSON_BYTES)
+}
+
+fn over(max_bytes: usize) -> TurnError {
+    TurnError::new(ErrorCode::TooLarge, format!("at most {max_bytes} bytes are allowed in a request"))
 }
 
 fn bad_request(message: String) -> ApiError {
@@ -115,7 +127,19 @@ fn options(body: OptionsBody, limits: AskLimits) -> Result<AnswerOptions, TurnEr
     }
     let OptionsBody { top_k, documents, max_tokens, temperature, top_p, min_p, repeat_penalty, seed, stop, grammar } =
         body;
-    Ok(AnswerOptions { top_k, documents, max_tokens, temperature, top_p, min_p, repeat_penalty, seed, stop, grammar })
+    Ok(AnswerOptions {
+        top_k,
+        documents,
+        max_tokens,
+        temperature,
+        top_p,
+        min_p,
+        repeat_penalty,
+        seed,
+        stop,
+        grammar,
+        instructions: None,
+    })
 }
 
 fn check_range(name: &str, value: Option<f32>, least: f32, most: f32) -> Result<(), TurnError> {

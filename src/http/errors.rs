@@ -20,6 +20,11 @@ impl ApiError {
         let error = TurnError::new(ErrorCode::InvalidRequest, message);
         Self { error, status: StatusCode::UNPROCESSABLE_ENTITY }
     }
+
+    /// The error and its status, for a door that writes errors in another shape.
+    pub fn into_parts(self) -> (TurnError, StatusCode) {
+        (self.error, self.status)
+    }
 }
 
 impl From<TurnError> for ApiError {

@@ -4,6 +4,8 @@ mod body;
 mod connection;
 mod errors;
 mod health;
+mod openai;
+mod openapi;
 mod rest;
 mod socket;
 mod wire;
@@ -18,6 +20,7 @@ use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::middleware::{Compress, Next, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, web};
+use mentor_actors::admission::Admission;
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::conversations::{Conversation, ConversationsActor, Open};
 use mentor_actors::domain::{ConversationId, ErrorCode, TurnError};
@@ -28,6 +31,7 @@ use mentor_actors::workers::WorkerHealth;
 use crate::metrics::Metrics;
 pub use body::AskLimits;
 pub use errors::ApiError;
+pub use openai::EmbeddingDoor;
 pub use wire::{ModelNames, completion_json, sources_json};
 
 /// Time running requests get to end when the server is told to stop.
@@ -40,6 +44,8 @@ pub type Problem = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 pub struct Doors {
     /// Finds conversations.
     pub conversations: Addr<ConversationsActor>,
+    /// Lets turns in that belong to no conversation.
+    pub admission: Admission,
     /// Answers searches without a conversation.
     pub services: TurnServices,
     /// The store, for its figures.
@@ -52,6 +58,8 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// What the program says of its models.
     pub models: ModelNames,
+    /// What `/v1/embeddings` needs beside the embedder.
+    pub embeddings: EmbeddingDoor,
     /// Limits on questions.
     pub limits: AskLimits,
     /// How long a turn of a socket goes on with nobody watching.
@@ -113,16 +121,19 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/livez", web::get().to(health::live))
         .route("/readyz", web::get().to(health::ready))
         .route("/api/health", web::get().to(health::detail))
-        .route("/metrics", web::get().to(health::metrics));
+        .route("/metrics", web::get().to(health::metrics))
+        .configure(openai::routes)
+        .configure(openapi::routes);
 }
 
 async fn page() -> HttpResponse {
     HttpResponse::Ok().content_type("text/html; charset=utf-8").body(include_str!("../../web/index.html"))
 }
 
-async fn not_found(request: actix_web::HttpRequest) -> Result<HttpResponse, ApiError> {
+async fn not_found(request: actix_web::HttpRequest) -> Result<HttpResponse, actix_web::Error> {
     let message = format!("there is no {} {}", request.method(), request.path());
-    Err(TurnError::new(ErrorCode::NotFound, message).into())
+    let error = ApiError::from(TurnError::new(ErrorCode::NotFound, message));
+    Err(if request.path().starts_with(openai::PREFIX) { openai::Refusal::from(error).into() } else { error.into() })
 }
 
 /// Counts and times every request by its route, not by its path, so that labels stay few.

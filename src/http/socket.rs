@@ -49,6 +49,8 @@ fn start(
     doors: web::Data<Doors>,
     id: Option<ConversationId>,
 ) -> Result<HttpResponse, actix_web::Error> {
+    let wrong = |error| TurnError::new(ErrorCode::InvalidRequest, format!("a WebSocket handshake is wanted: {error}"));
+    ws::handshake(&request).map_err(|error| ApiError::from(wrong(error)))?;
     let socket = Socket { doors, id, bound: None, events: None, heard: Instant::now(), fragments: None };
     ws::WsResponseBuilder::new(socket, &request, payload).frame_size(MAX_JSON_BYTES).start()
 }

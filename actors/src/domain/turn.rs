@@ -40,6 +40,8 @@ pub struct AnswerOptions {
     pub stop: Vec<String>,
     /// A grammar in GBNF that the answer must follow, with the rule `root`.
     pub grammar: Option<String>,
+    /// What a client's own system message says. The model reads it before the question; it is not searched for.
+    pub instructions: Option<String>,
 }
 
 /// Where a turn is on its way.

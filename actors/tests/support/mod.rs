@@ -159,6 +159,15 @@ impl Embedder for FakeEmbedder {
     }
 }
 
+/// Counts words for tokens.
+pub struct Words;
+
+impl TokenCounter for Words {
+    fn count(&self, text: &str) -> usize {
+        text.split_whitespace().count()
+    }
+}
+
 pub struct FakeStore {
     score: f32,
     pub searches: AtomicUsize,
@@ -264,6 +273,7 @@ impl DocumentFilter for NoFilter {
 
 /// A whole tutor with fakes behind it.
 pub struct Tutor {
+    pub admission: Admission,
     pub conversations: Addr<ConversationsActor>,
     pub services: TurnServices,
     pub store: Arc<FakeStore>,
@@ -302,8 +312,9 @@ impl Tutor {
             documents: Arc::new(NoFilter),
         };
         let admission = Admission::new(script.admission);
-        let conversations = ConversationsActor::new(services.clone(), admission, 4, Duration::from_secs(3600)).start();
-        Self { conversations, services, store, generator, embedding, begun }
+        let conversations =
+            ConversationsActor::new(services.clone(), admission.clone(), 4, Duration::from_secs(3600)).start();
+        Self { admission, conversations, services, store, generator, embedding, begun }
     }
 
     pub async fn open(&self, name: &str) -> Conversation {

@@ -1,0 +1,57 @@
+//! A turn without a conversation: the history comes along with the question, and nothing of either is kept.
+
+use std::sync::Arc;
+
+use crate::admission::Admission;
+use crate::cancel::{CancelOnDrop, CancelToken};
+use crate::domain::{ConversationId, NumberedEvent, TurnError, TurnRequest};
+use crate::prompt::Exchange;
+use crate::turn::{Scribe, Turn, TurnServices};
+use crate::turn_log::{Cursor, Lagged, TurnLog};
+
+/// A running turn. Dropping it cancels it: nobody could come back for its answer.
+#[derive(Debug)]
+pub struct StatelessTurn {
+    cursor: Cursor,
+    _cancel: CancelOnDrop,
+}
+
+impl StatelessTurn {
+    /// Begins a turn after `history`, oldest exchange first. It runs as a task of the calling thread's arbiter, so that a panic
+    /// costs this turn alone: its scribe then ends the log.
+    ///
+    /// # Errors
+    /// `overloaded` when every place is taken.
+    pub fn start(
+        services: &TurnServices,
+        admission: &Admission,
+        history: Vec<Exchange>,
+        request: TurnRequest,
+    ) -> Result<Self, TurnError> {
+        let admitted = admission.admit()?;
+        let (log, cancel) = (Arc::new(TurnLog::default()), CancelToken::default());
+        let cursor = log.watch(0);
+        let turn = Turn {
+            services: services.clone(),
+            conversation_id: ConversationId::generate(),
+            history,
+            cancel: cancel.clone(),
+            scribe: Scribe::new(log, request.turn_id.clone()),
+            read: None,
+            request,
+        };
+        actix::spawn(async move {
+            turn.run().await;
+            drop(admitted);
+        });
+        Ok(Self { cursor, _cancel: CancelOnDrop(cancel) })
+    }
+
+    /// The next event, waiting for it. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`Lagged`] when it is gone.
+    pub async fn next(&mut self) -> Result<NumberedEvent, Lagged> {
+        self.cursor.next().await
+    }
+}
