@@ -187,18 +187,18 @@ fn the_labelled_set_is_large_and_balanced() {
 #[test]
 fn words_alone_keep_their_precision_and_recall() {
     let [development, held_out] = judge("words", |_| Vec::new());
-    assert!(development.precision() >= 0.79 && development.recall() >= 0.79, "{development:?}");
-    assert!(held_out.precision() >= 0.70 && held_out.recall() >= 0.65, "{held_out:?}");
+    assert!(development.precision() >= 0.80 && development.recall() >= 0.80, "{development:?}");
+    assert!(held_out.precision() >= 0.66 && held_out.recall() >= 0.62, "{held_out:?}");
 }
 
 #[test]
 fn meaning_finds_more_and_names_the_right_source() {
     let Some(mut embedder) = embedder() else { return };
     let [development, held_out] = judge("with meaning", |texts| embedder.embed(texts).unwrap());
-    assert!(development.precision() >= 0.82 && development.recall() >= 0.88, "{development:?}");
-    assert!(held_out.precision() >= 0.75 && held_out.recall() >= 0.78, "{held_out:?}");
+    assert!(development.precision() >= 0.81 && development.recall() >= 0.88, "{development:?}");
+    assert!(held_out.precision() >= 0.70 && held_out.recall() >= 0.76, "{held_out:?}");
     assert!(held_out.right_source * 100 >= held_out.supported_found * 95, "{held_out:?}");
-    assert!(held_out.idle_found * 4 >= held_out.idle * 3, "{held_out:?}");
+    assert!(held_out.idle_found * 10 >= held_out.idle * 7, "{held_out:?}");
 }
 
 /// Prints what attribution adds to a turn; asserts only what bounds it: the number of texts to embed.

@@ -7,7 +7,7 @@ use crate::domain::{CharSpan, ScoredPassage};
 use super::agreement::conflict;
 use super::lexicon::IDLE_BEGINNINGS;
 use super::sentences;
-use super::unit::{Candidate, Unit};
+use super::unit::{Place, Unit};
 use super::vocabulary::{Vocabulary, is_form_of};
 use super::words::{Word, WordKind, words};
 
@@ -15,8 +15,6 @@ use super::words::{Word, WordKind, words};
 const WINDOW_SENTENCES: usize = 3;
 /// What each sentence more of a window costs, in coverage: the shortest that holds the words is the place meant.
 const LENGTH_COST: f32 = 0.02;
-/// Windows of a unit whose meaning is looked at.
-const CANDIDATES: usize = 3;
 
 /// What a light word counts beside another.
 const LIGHT_WEIGHT: f32 = 0.4;
@@ -28,19 +26,10 @@ const IDLE_WORDS: usize = 8;
 struct Window {
     /// Index of its source.
     source: usize,
-    /// Index of its first sentence within the source, and how many there are.
-    first: usize,
+    /// How many sentences.
     sentences: usize,
     text: String,
     vocabulary: Vocabulary,
-}
-
-impl Window {
-    /// Whether they share a sentence.
-    fn overlaps(&self, other: &Self) -> bool {
-        let is_before = |a: &Self, b: &Self| a.first + a.sentences <= b.first;
-        self.source == other.source && !is_before(self, other) && !is_before(other, self)
-    }
 }
 
 /// The sources, ready to be compared with.
@@ -78,7 +67,7 @@ impl Material {
     fn add_windows(&mut self, source: usize, sentences: &[&str]) {
         self.sentences += sentences.len();
         for length in 1..=WINDOW_SENTENCES.min(sentences.len()) {
-            for (first, window) in sentences.windows(length).enumerate() {
+            for window in sentences.windows(length) {
                 let text = window.join(" ");
                 let vocabulary = Vocabulary::new(words(&text));
                 if length == 1 {
@@ -89,14 +78,9 @@ impl Material {
                         *self.frequency.entry(stem.to_owned()).or_default() += 1;
                     }
                 }
-                self.windows.push(Window { source, first, sentences: length, text, vocabulary });
+                self.windows.push(Window { source, sentences: length, text, vocabulary });
             }
         }
-    }
-
-    /// The text of a window.
-    pub fn text_of(&self, candidate: &Candidate) -> &str {
-        &self.windows[candidate.window].text
     }
 
     /// A sentence of the answer; `None` when it claims nothing.
@@ -111,34 +95,24 @@ impl Material {
     }
 
     fn compare(&self, text: &str, span: CharSpan, words: Vec<Word>, is_code: bool) -> Unit {
-        let value = |candidate: &Candidate| {
-            let more = self.windows[candidate.window].sentences - 1;
+        let sought: Vec<Sought> = words.iter().filter(|word| word.is_content()).map(|word| self.seek(word)).collect();
+        let covered = self.windows.iter().map(|window| (window, coverage(&sought, &window.vocabulary)));
+        let value = |(window, coverage): &(&Window, f32)| {
             // Windows have three sentences at most.
             #[allow(clippy::cast_precision_loss)]
-            let cost = LENGTH_COST * more as f32;
-            candidate.coverage - cost
+            let cost = LENGTH_COST * (window.sentences - 1) as f32;
+            coverage - cost
         };
-        let sought: Vec<Sought> = words.iter().filter(|word| word.is_content()).map(|word| self.seek(word)).collect();
-        let candidate = |(index, window): (usize, &Window)| {
-            let coverage = coverage(&sought, &window.vocabulary);
-            Candidate { window: index, source: window.source + 1, coverage, conflict: None, text: None }
-        };
-        let mut ranked: Vec<Candidate> = self.windows.iter().enumerate().map(candidate).collect();
-        ranked.sort_by(|a, b| value(b).total_cmp(&value(a)));
-        let mut candidates: Vec<Candidate> = Vec::new();
-        for mut next in ranked {
-            let window = &self.windows[next.window];
-            // Of windows that share sentences the best one speaks for all.
-            if candidates.len() < CANDIDATES
-                && !candidates.iter().any(|better| self.windows[better.window].overlaps(window))
-            {
-                next.conflict =
-                    if is_code { None } else { conflict(&words, &window.vocabulary, &self.sources[window.source]) };
-                candidates.push(next);
-            }
-        }
+        // Of equals the first: the sources are in order of relevance.
+        let best = covered.rev().max_by(|a, b| value(a).total_cmp(&value(b)));
+        let place = best.map(|(window, coverage)| Place {
+            source: window.source + 1,
+            text: window.text.clone(),
+            coverage,
+            conflict: if is_code { None } else { conflict(&words, &window.vocabulary, &self.sources[window.source]) },
+        });
         let in_sources = self.sources.iter().map(|source| coverage(&sought, source)).collect();
-        Unit::new(span, text.trim(), candidates, in_sources, is_code)
+        Unit::new(span, text.trim(), place, in_sources, is_code)
     }
 
     /// Rare words weigh more; those that stand nowhere weigh most.

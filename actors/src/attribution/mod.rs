@@ -1,8 +1,8 @@
 //! Which sentence of an answer stands on which source: decided here from words and, where they leave a doubt, from meaning.
 //!
 //! A sentence is compared with windows of one to three sentences of each source. It is supported where enough of its content
-//! words stand, weighted by how rare they are among the sources, and nothing contradicts it ([`agreement`]). Where words alone
-//! do not decide, [`Examination::doubtful_texts`] asks for embeddings of the sentence and of its best windows; without them
+//! words stand, weighted by how rare they are among the sources, and nothing contradicts it (`agreement`). Where words alone
+//! do not decide, [`Examination::doubtful_texts`] asks for embeddings of the sentence and of its best window; without them
 //! the words decide. A sentence of several clauses may stand on several sources. What claims nothing ("Good question!") is
 //! passed over. All of this is pure: who embeds, and for how long, is the caller's business.
 
@@ -49,7 +49,7 @@ const MAX_TEXTS: usize = 32;
 #[derive(Debug)]
 pub struct Examination {
     sentences: Vec<Claim>,
-    /// What needs a vector; places of the units and windows are indexes into it.
+    /// What needs a vector; units have indexes into it.
     texts: Vec<String>,
 }
 
@@ -73,19 +73,19 @@ impl Examination {
                 if sentence.is_code { Vec::new() } else { clauses_of(&material, sentence.text, sentence.span) };
             examined.sentences.push(Claim { whole, clauses });
         }
-        examined.collect_texts(&material);
+        examined.collect_texts();
         examined
     }
 
     /// Gives texts to embed to the units in doubt, whole sentences first.
-    fn collect_texts(&mut self, material: &Material) {
-        let mut places: HashMap<String, usize> = HashMap::new();
+    fn collect_texts(&mut self) {
+        let mut indexes = HashMap::new();
         for claim in &mut self.sentences {
-            claim.whole.ask(material, &mut self.texts, &mut places, MAX_TEXTS);
+            claim.whole.ask(&mut self.texts, &mut indexes, MAX_TEXTS);
         }
         for claim in &mut self.sentences {
             if claim.whole.is_open() {
-                claim.clauses.iter_mut().for_each(|unit| unit.ask(material, &mut self.texts, &mut places, MAX_TEXTS));
+                claim.clauses.iter_mut().for_each(|unit| unit.ask(&mut self.texts, &mut indexes, MAX_TEXTS));
             }
         }
     }
@@ -121,7 +121,7 @@ impl Claim {
             Some(citation) if !self.clauses.iter().any(|clause| clause.is_unheard_of(citation.source, vectors)) => {
                 return Some(vec![citation]);
             }
-            _ if self.clauses.is_empty() || self.whole.is_rearranged(vectors) => return None,
+            _ if self.clauses.is_empty() || self.whole.is_rearranged() => return None,
             _ => {}
         }
         let mut citations: Vec<Citation> = Vec::new();

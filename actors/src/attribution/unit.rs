@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use crate::domain::{CharSpan, Citation, Embedding};
 
 use super::agreement::Conflict;
-use super::material::Material;
 
 /// The thresholds were chosen on the development half of `engines/tests/data/attribution.jsonl`; the held-out half says what
 /// they are worth. Coverage is the weighted part of a unit's content words that a window holds, 0 to 1.
@@ -23,18 +22,15 @@ const UNHEARD_OF_WORDS: f32 = 0.5;
 /// ... unless coverage and similarity together reach this.
 const UNHEARD_OF: f32 = 0.6;
 
-/// A window that speaks for a unit.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Candidate {
-    /// Its place in the material.
-    pub window: usize,
+/// The window that speaks for a unit.
+#[derive(Debug)]
+pub(super) struct Place {
     /// Number of its source, from 1.
     pub source: usize,
+    pub text: String,
     /// Part of the unit's words that it holds.
     pub coverage: f32,
     pub conflict: Option<Conflict>,
-    /// Place of its text among those to embed.
-    pub text: Option<usize>,
 }
 
 /// A sentence or clause with what speaks for it.
@@ -42,92 +38,70 @@ pub(super) struct Candidate {
 pub(super) struct Unit {
     pub span: CharSpan,
     text: String,
-    /// Best first; none with a sentence of another.
-    candidates: Vec<Candidate>,
+    /// Where most of its words stand; `None` without sources.
+    place: Option<Place>,
     /// Coverage by each whole source.
     in_sources: Vec<f32>,
-    /// Place of its text among those to embed.
-    embedded: Option<usize>,
+    /// Indexes of its text and of its place's text among those to embed.
+    embedded: Option<(usize, usize)>,
     is_code: bool,
 }
 
 impl Unit {
-    pub fn new(span: CharSpan, text: &str, candidates: Vec<Candidate>, in_sources: Vec<f32>, is_code: bool) -> Self {
-        Self { span, text: text.to_owned(), candidates, in_sources, embedded: None, is_code }
+    pub fn new(span: CharSpan, text: &str, place: Option<Place>, in_sources: Vec<f32>, is_code: bool) -> Self {
+        Self { span, text: text.to_owned(), place, in_sources, embedded: None, is_code }
     }
 
     /// Whether the words leave a doubt that the meaning could resolve.
     pub fn is_open(&self) -> bool {
-        let best = self.candidates.first().map_or(0.0, |best| best.coverage);
-        !self.is_code && (FEW_WORDS..PLENTY_OF_WORDS).contains(&best)
+        let is_open = |place: &Place| (FEW_WORDS..PLENTY_OF_WORDS).contains(&place.coverage);
+        !self.is_code && self.place.as_ref().is_some_and(is_open)
     }
 
-    /// Asks for the vectors it needs, where it is open and all of them find room among `most` texts.
-    pub fn ask(
-        &mut self,
-        material: &Material,
-        texts: &mut Vec<String>,
-        places: &mut HashMap<String, usize>,
-        most: usize,
-    ) {
-        if !self.is_open() {
-            return;
-        }
-        let windows: Vec<&str> = self.candidates.iter().map(|candidate| material.text_of(candidate)).collect();
-        let new = 1 + windows.iter().filter(|text| !places.contains_key(**text)).count();
+    /// Asks for the vectors it needs, where it is open, nothing contradicts it, and they find room among `most` texts.
+    pub fn ask(&mut self, texts: &mut Vec<String>, indexes: &mut HashMap<String, usize>, most: usize) {
+        let is_undecided = |place: &&Place| self.is_open() && place.conflict.is_none();
+        let Some(place) = self.place.as_ref().filter(is_undecided) else { return };
+        let new = [&self.text, &place.text].iter().filter(|text| !indexes.contains_key(**text)).count();
         if texts.len() + new > most {
             return;
         }
-        let mut place = |text: &str| {
-            *places.entry(text.to_owned()).or_insert_with(|| {
+        let mut index = |text: &str| {
+            *indexes.entry(text.to_owned()).or_insert_with(|| {
                 texts.push(text.to_owned());
                 texts.len() - 1
             })
         };
-        self.embedded = Some(place(&self.text));
-        for (candidate, text) in self.candidates.iter_mut().zip(windows) {
-            candidate.text = Some(place(text));
-        }
+        self.embedded = Some((index(&self.text), index(&place.text)));
     }
 
     /// How well it stands, and where: `None` where it does not.
     pub fn citation(&self, vectors: &[Embedding]) -> Option<Citation> {
-        let (candidate, score, enough) = self.best(vectors)?;
-        // What the best window contradicts is contradicted, whatever a worse one leaves open.
-        (score >= enough && candidate.conflict.is_none()).then_some(Citation {
-            source: candidate.source,
-            span: self.span,
-            score,
-        })
+        let place = self.place.as_ref().filter(|place| place.conflict.is_none())?;
+        let (score, enough) = self.score(place, vectors);
+        (score >= enough).then_some(Citation { source: place.source, span: self.span, score })
     }
 
     /// Whether a source does not speak of it at all, `source` counting from 1.
     pub fn is_unheard_of(&self, source: usize, vectors: &[Embedding]) -> bool {
         let words = self.in_sources.get(source - 1).copied().unwrap_or(0.0);
-        let meaning =
-            self.best(vectors).filter(|(candidate, ..)| candidate.source == source).map_or(0.0, |(_, score, _)| score);
+        let place = self.place.as_ref().filter(|place| place.source == source);
+        let meaning = place.map_or(0.0, |place| self.score(place, vectors).0);
         words < UNHEARD_OF_WORDS && meaning < UNHEARD_OF
     }
 
     /// Whether it is made of a source's own words in an order that says something else.
-    pub fn is_rearranged(&self, vectors: &[Embedding]) -> bool {
-        self.best(vectors).is_some_and(|(candidate, ..)| candidate.conflict == Some(Conflict::Exchanged))
+    pub fn is_rearranged(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.conflict == Some(Conflict::Exchanged))
     }
 
-    /// The best window, its score, and what would be enough.
-    fn best(&self, vectors: &[Embedding]) -> Option<(Candidate, f32, f32)> {
-        let own = self.embedded.and_then(|place| vectors.get(place));
-        let score = |candidate: &Candidate| match (own, candidate.text.and_then(|place| vectors.get(place))) {
-            (Some(own), Some(other)) => (candidate.coverage + cosine(own, other)) / 2.0,
-            _ => candidate.coverage,
-        };
-        let best = self
-            .candidates
-            .iter()
-            .copied()
-            .max_by(|a, b| score(a).total_cmp(&score(b)).then(b.window.cmp(&a.window)))?;
-        let enough = if own.is_some() { ENOUGH_MEANING } else { ENOUGH_WORDS };
-        Some((best, score(&best), enough))
+    /// How well it stands on its place, and what would be enough.
+    fn score(&self, place: &Place, vectors: &[Embedding]) -> (f32, f32) {
+        let pair = self.embedded.and_then(|(own, other)| Some((vectors.get(own)?, vectors.get(other)?)));
+        match pair {
+            Some((own, other)) => ((place.coverage + cosine(own, other)) / 2.0, ENOUGH_MEANING),
+            None => (place.coverage, ENOUGH_WORDS),
+        }
     }
 }
 
