@@ -442,14 +442,13 @@ async fn options_of_a_question_reach_the_engine_over_rest_and_over_a_socket() {
     let mut client = server.connect("").await;
     client.say(&asked).await;
     client.hear_type("complete").await;
-    let begun = server.tutor.begun.lock().unwrap();
+    let begun = server.tutor.begun.lock().unwrap().clone();
     assert_eq!(begun.len(), 2);
-    for generation in begun.iter() {
+    for generation in &begun {
         let sampling = &generation.sampling;
         assert_eq!((sampling.top_p, sampling.min_p, sampling.repeat_penalty), (0.5, 0.1, 1.5));
         assert_eq!((generation.stop.join(","), sampling.grammar.as_deref()), ("END".into(), Some("root ::= .+")));
     }
-    drop(begun);
     server.stop().await;
 }
 

@@ -6,6 +6,7 @@ mod bad_input;
 mod convert;
 mod eval;
 mod keys;
+mod openai;
 mod operations;
 mod support;
 mod sync;

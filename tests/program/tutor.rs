@@ -10,7 +10,7 @@ const HEAPS: &str = "# Heaps\n\nA binary heap is a complete binary tree that is 
 const LISTS: &str = "A linked list keeps its elements in nodes. Each node points to the next one.\n\nInserting at the head of a linked \
     list takes constant time, but finding the element at an index takes linear time.\n";
 
-fn with_course() -> Option<Workplace> {
+pub fn with_course() -> Option<Workplace> {
     let workplace = Workplace::new()?;
     workplace.course_file("heaps.md", HEAPS);
     workplace.course_file("week 2/lists.txt", LISTS);
