@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use mentor_engines::remote::{AddressError, ApiKey, ServerAddress};
+use mentor_engines::Secret;
+use mentor_engines::remote::{AddressError, ServerAddress};
 use serde::{Deserialize, Serialize};
 
 pub use or_auto::OrAuto;
@@ -165,7 +166,7 @@ configuration! {
     /// Name of the model on that server; empty for the only one it lists.
     llm_model / "MENTOR_LLM_MODEL": String = String::new();
     /// Key that server asks for. A flag can be seen by everybody on the machine: better in the environment or the file.
-    llm_api_key / "MENTOR_LLM_API_KEY": ApiKey = ApiKey::default();
+    llm_api_key / "MENTOR_LLM_API_KEY": Secret = Secret::default();
     /// Answers that server writes at once; more wait here.
     llm_parallel / "MENTOR_LLM_PARALLEL": usize = 32;
     /// Seconds a connection to that server may take.
@@ -407,7 +408,7 @@ impl Config {
         ServerAddress::is_meant(&self.llm).then(|| ServerAddress::parse(&self.llm))
     }
 
-    /// The values as a file that sets them; a key is shown as `***`.
+    /// The values as a file that sets them; a key is shown as `[redacted]`.
     ///
     /// # Errors
     /// None in practice: every value has a form in TOML.
@@ -503,9 +504,9 @@ mod tests {
     fn a_key_is_read_from_a_file_and_never_printed() {
         let mut config = Config::default();
         config.apply(parse("llm_api_key = 'hunter2'").unwrap());
-        assert_ne!(config.llm_api_key, ApiKey::default());
+        assert_ne!(config.llm_api_key, Secret::default());
         let printed = format!("{} {config:?}", config.to_toml().unwrap());
-        assert!(printed.contains("llm_api_key = \"***\"") && !printed.contains("hunter2"), "{printed}");
+        assert!(printed.contains("llm_api_key = \"[redacted]\"") && !printed.contains("hunter2"), "{printed}");
     }
 
     #[test]

@@ -14,3 +14,7 @@ pub mod llama;
 pub mod onnx;
 #[cfg(feature = "remote")]
 pub mod remote;
+#[cfg(feature = "remote")]
+mod secret;
+#[cfg(feature = "remote")]
+pub use secret::Secret;

@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use mentor_actors::domain::{EngineError, FinishReason, Usage};
 use mentor_actors::ports::{Begun, Generation, GenerationEngine, PromptMessage, Role, Sampling, Slot, SlotOutput};
-use mentor_engines::remote::{
-    ApiKey, BreakerSettings, RemoteConfig, RemoteEngine, RemoteSource, RetryPolicy, ServerAddress,
-};
+use mentor_engines::remote::{BreakerSettings, RemoteConfig, RemoteEngine, RemoteSource, RetryPolicy, ServerAddress};
 use remote_support::{Connection, PATIENCE, ScriptedServer};
 use serde_json::json;
 
@@ -171,7 +169,7 @@ fn events_and_characters_may_be_cut_anywhere() {
 fn the_request_holds_the_messages_the_settings_and_the_key() {
     let server = ScriptedServer::start();
     server.then(answer);
-    let config = RemoteConfig { api_key: ApiKey::from("hunter2".to_owned()), ..config(&server.url()) };
+    let config = RemoteConfig { api_key: "hunter2".parse().unwrap(), ..config(&server.url()) };
     write(&mut RemoteEngine::connect(&config).unwrap());
     let request = server.request();
     assert!(request.headers.contains("authorization: bearer hunter2\r\n"), "{}", request.headers);

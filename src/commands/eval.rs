@@ -59,7 +59,7 @@ pub fn eval(config: &Config, arguments: &EvalArgs) -> anyhow::Result<u8> {
 /// The changes as a report names them, without a secret.
 fn name_of(changes: &[String]) -> String {
     let shown = changes.iter().map(|change| match change.split_once('=') {
-        Some((key, _)) if key.trim() == "llm_api_key" => "llm_api_key=***",
+        Some((key, _)) if key.trim() == "llm_api_key" => "llm_api_key=[redacted]",
         _ => change.as_str(),
     });
     shown.collect::<Vec<_>>().join(", ")

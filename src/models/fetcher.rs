@@ -52,7 +52,7 @@ impl<'a> Fetcher<'a> {
             }
             Source::HuggingFace { owner, repo, revision, file } => {
                 let url = hugging_face::url(&self.settings.hf_endpoint, owner, repo, revision, file);
-                let token = self.settings.hf_token.as_ref().map(|token| format!("Bearer {}", token.reveal()));
+                let token = self.settings.hf_token.reveal().map(|token| format!("Bearer {token}"));
                 let stated = self.stated_sum(task, &url, token.as_deref(), &mut *tell)?;
                 match stated.and_then(|sum| self.cached(task, sum, &mut *tell)) {
                     Some(found) => Ok(found),

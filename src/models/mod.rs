@@ -52,6 +52,6 @@ pub use manifest::{Manifest, Model, ModelFile, ModelKind};
 pub use progress::PullEvent;
 pub use pull::PullRequest;
 pub use resolve::Device;
-pub use settings::{Secret, Settings};
+pub use settings::Settings;
 pub use source::Source;
 pub use verify::{FileReport, FileState};

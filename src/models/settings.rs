@@ -1,9 +1,10 @@
 //! What the environment says about fetching.
 
 use std::env;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use mentor_engines::Secret;
 
 /// Where files are fetched from and kept on the way. Read once, passed on: tests use their own.
 #[derive(Debug, Clone)]
@@ -14,34 +15,12 @@ pub struct Settings {
     pub pypi_index: String,
     /// `HF_ENDPOINT`, without a slash at the end.
     pub hf_endpoint: String,
-    /// `HF_TOKEN`, sent to `hf_endpoint` alone.
-    pub hf_token: Option<Secret>,
+    /// `HF_TOKEN`, sent to `hf_endpoint` alone; empty for none.
+    pub hf_token: Secret,
     /// `ORT_DYLIB_PATH`: a runtime library to use instead of ours.
     pub ort_dylib: Option<PathBuf>,
     /// How long to wait before the second try; doubled each time.
     pub first_pause: Duration,
-}
-
-/// A text that is never shown.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides `text`.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, to be sent and not to be shown.
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
 }
 
 const PYPI: &str = "https://pypi.org/simple";
@@ -63,7 +42,7 @@ impl Settings {
             cache_dir: get("MENTOR_CACHE_DIR").map(PathBuf::from).or_else(|| Some(xdg.or_else(home)?.join("mentor"))),
             pypi_index: base("PIP_INDEX_URL", PYPI),
             hf_endpoint: base("HF_ENDPOINT", HUGGING_FACE),
-            hf_token: get("HF_TOKEN").map(Secret::new),
+            hf_token: get("HF_TOKEN").and_then(|token| token.parse().ok()).unwrap_or_default(),
             ort_dylib: get("ORT_DYLIB_PATH").map(PathBuf::from),
             first_pause: Duration::from_secs(1),
         }
@@ -95,6 +74,6 @@ mod tests {
     #[test]
     fn a_token_does_not_show_in_debug_output() {
         let shown = format!("{:?}", settings(&[("HF_TOKEN", "hf_abc")]));
-        assert!(shown.contains("(secret)") && !shown.contains("hf_abc"));
+        assert!(shown.contains("[redacted]") && !shown.contains("hf_abc"));
     }
 }

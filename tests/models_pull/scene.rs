@@ -4,9 +4,7 @@ use std::io::{Cursor, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mentor::models::{
-    FileReport, Manifest, ModelsDir, ModelsError, PullEvent, PullRequest, Secret, Settings, Sha256Sum,
-};
+use mentor::models::{FileReport, Manifest, ModelsDir, ModelsError, PullEvent, PullRequest, Settings, Sha256Sum};
 use tempfile::TempDir;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -97,7 +95,7 @@ impl Scene {
             cache_dir: Some(temp.path().join("cache")),
             pypi_index: format!("{base}/simple"),
             hf_endpoint: base.to_owned(),
-            hf_token: Some(Secret::new("hf_secret")),
+            hf_token: "hf_secret".parse().unwrap(),
             ort_dylib: None,
             first_pause: Duration::ZERO,
         };

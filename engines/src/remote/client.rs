@@ -127,12 +127,12 @@ fn cause(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::api_key::ApiKey;
     use super::*;
+    use crate::Secret;
 
     fn config(key: &str) -> RemoteConfig {
         let address = ServerAddress::parse("http://127.0.0.1:1").unwrap();
-        RemoteConfig { api_key: ApiKey::from(key.to_owned()), ..RemoteConfig::new(address) }
+        RemoteConfig { api_key: key.parse::<Secret>().unwrap(), ..RemoteConfig::new(address) }
     }
 
     #[test]

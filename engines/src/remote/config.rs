@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::address::ServerAddress;
-use super::api_key::ApiKey;
 use super::breaker::BreakerSettings;
 use super::retry::RetryPolicy;
+use crate::Secret;
 
 /// How to use a server.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +16,7 @@ pub struct RemoteConfig {
     /// The model's name there; `None` takes the only one that it lists.
     pub model: Option<String>,
     /// The key it asks for.
-    pub api_key: ApiKey,
+    pub api_key: Secret,
     /// Generations at once, at least 1. What exceeds the server's own limit waits there.
     pub parallel: usize,
     /// Tokens of one conversation, prompt and answer together; cut to what the server says.
@@ -40,7 +40,7 @@ impl RemoteConfig {
         Self {
             address,
             model: None,
-            api_key: ApiKey::default(),
+            api_key: Secret::default(),
             parallel: 32,
             context_tokens: 2048,
             connect_timeout: Duration::from_secs(5),

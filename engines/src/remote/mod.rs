@@ -4,7 +4,6 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `address` | where the server is, without anything secret in it |
-//! | `api_key` | a key that no log and no listing shows |
 //! | `config` | how to reach the server and how long to wait for it, and what was found there |
 //! | `models` | which model to ask for, of those the server lists (pure) |
 //! | `request` | a generation as a chat completion, in the server's dialect (pure) |
@@ -26,7 +25,6 @@
 
 mod address;
 mod answer;
-mod api_key;
 mod breaker;
 mod client;
 mod completion;
@@ -43,7 +41,6 @@ mod stream;
 mod task;
 
 pub use address::{AddressError, ServerAddress};
-pub use api_key::ApiKey;
 pub use breaker::BreakerSettings;
 pub use config::{RemoteConfig, RemoteInfo};
 pub use engine::RemoteEngine;
