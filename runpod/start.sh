@@ -7,7 +7,7 @@ help() {
 Usage: runpod/start.sh [--check | --no-restart] [FLAG...]
 
 Prepares everything as ./run.sh does, on the pod's volume, and keeps the server running: on 0.0.0.0:8000, which the pod shows
-as https://POD-8000.proxy.runpod.net. Uses the GPU when there are one and its compiler (nvcc), and says so when not.
+as https://POD-8000.proxy.runpod.net. The first start makes an API key and prints it, once. Uses the GPU when there are one and its compiler (nvcc), and says so when not.
 
   --check        print what would be used, change nothing
   --no-restart   serve once: do not start the server again when it dies (also: --once)
@@ -17,6 +17,7 @@ as https://POD-8000.proxy.runpod.net. Uses the GPU when there are one and its co
                         course materials, logs  [/workspace/mentor where there is a /workspace, else ~/mentor]
   PORT                  port to serve on                           [8000]
   MENTOR_LISTEN         address and port                           [0.0.0.0:PORT]
+  MENTOR_INSECURE_NO_KEYS  true: no API key is made, and everybody who knows the address may do everything
   MENTOR_MATERIALS_DIR  the course; filled with the sample course where it is empty  [MENTOR_HOME/course_materials]
   MENTOR_FEATURES       cargo features; set but empty for the CPU  [cuda with GPU and nvcc, else none]
   MENTOR_BIN            a program that is already built: nothing is built or installed
@@ -64,6 +65,8 @@ choose_home() {
     export MENTOR_DATA_DIR=${MENTOR_DATA_DIR:-$MENTOR_HOME/vector_data}
     export MENTOR_MATERIALS_DIR=${MENTOR_MATERIALS_DIR:-$MENTOR_HOME/course_materials}
     export MENTOR_LISTEN=${MENTOR_LISTEN:-0.0.0.0:${PORT:-8000}}
+    # Its proxy need not pass the name on that the browser asked for.
+    if [[ -n ${RUNPOD_POD_ID:-} ]]; then export MENTOR_ALLOWED_ORIGINS=${MENTOR_ALLOWED_ORIGINS:-$(public_address)}; fi
     # A toolchain that the image brings stays where it is; ours, installed or yet to be, is on the volume.
     if ! have cargo && [[ -x $HOME/.cargo/bin/cargo ]]; then PATH=$HOME/.cargo/bin:$PATH; fi
     if [[ $(command -v cargo || echo "$CARGO_HOME/bin/cargo") == "$MENTOR_HOME"/* ]]; then
@@ -108,7 +111,7 @@ report() {
     cat <<END
 device      $device
 features    ${MENTOR_FEATURES:-none}
-address     $MENTOR_LISTEN$(public_address)
+address     $MENTOR_LISTEN${RUNPOD_POD_ID:+, publicly $(public_address)}
 program     ${MENTOR_BIN:-built from $root in $MENTOR_TARGET_DIR}
 toolchain   $(command -v cargo || echo "none yet, would be installed in $CARGO_HOME")
 models      $MENTOR_MODELS_DIR
@@ -119,9 +122,7 @@ logs        $logs
 END
 }
 
-public_address() {
-    [[ -z ${RUNPOD_POD_ID:-} ]] || printf ', publicly https://%s-%s.proxy.runpod.net' "$RUNPOD_POD_ID" "${MENTOR_LISTEN##*:}"
-}
+public_address() { printf 'https://%s-%s.proxy.runpod.net' "$RUNPOD_POD_ID" "${MENTOR_LISTEN##*:}"; }
 
 # --- Preparation -----------------------------------------------------------------------------------------------------
 
@@ -176,6 +177,19 @@ seed_materials() {
         die "cannot write to $MENTOR_MATERIALS_DIR"
 }
 
+# make_key [FLAG...]: the first API key, where others can reach the server. It goes to the terminal and not into the log.
+make_key() {
+    local key
+    case "$MENTOR_LISTEN $* ${MENTOR_INSECURE_NO_KEYS:-}" in
+        127.* | localhost:* | '[::1]'* | *--insecure-no-keys* | *' true') return 0 ;;
+    esac
+    key=$("$mentor" keys create --if-none --name pod --scope ask,ingest,admin,metrics "$@") ||
+        die "no API key could be made: see above"
+    [[ -n $key ]] || return 0
+    say "An API key was made and printed on the terminal; another one: mentor keys create --name NAME --data-dir $MENTOR_DATA_DIR"
+    printf '\n    API key, shown only now: %s\n\n' "$key" >&3
+}
+
 prepare() {
     if [[ -z ${MENTOR_BIN:-} ]]; then
         install_rust
@@ -187,6 +201,7 @@ prepare() {
     convert_weights "${flags[@]}"
     seed_materials
     ingest_if_empty "${flags[@]}"
+    make_key "${flags[@]}"
 }
 
 # --- Serving ---------------------------------------------------------------------------------------------------------

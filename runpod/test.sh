@@ -72,6 +72,7 @@ echo "$*" >>"$CALLS"
 case $1 in
     stats) echo "{\"documents\":${DOCUMENTS:-3},\"pages\":9,\"chunks\":30}" ;;
     ingest) exit "${INGEST:-0}" ;;
+    keys) [[ -n ${HAS_KEYS:-} ]] || echo mk_first_secret ;;
     models) [[ $2 != convert ]] || exit "${CONVERT:-0}" ;;
     serve)
         [[ -z ${MENTOR_BIN:-} ]] || exit 2 # the program refuses variables that it does not know
@@ -136,6 +137,10 @@ has "$out" "weights stay as shipped: mentor models convert ended with exit code 
 has "$calls" "^ingest --top-k 7$"
 has "$out" "some documents could not be read"
 has "$calls" "^got TERM$"
+has "$calls" "^keys create --if-none --name pod --scope ask,ingest,admin,metrics --top-k 7$"
+has "$out" "API key, shown only now: mk_first_secret"
+has_not "$home/logs/mentor.log" "mk_first_secret"
+has "$home/logs/mentor.log" "An API key was made"
 has "$home/logs/mentor.log" "ready on 0.0.0.0:8000"
 has "$home/logs/mentor.log" "last words"
 [[ -f $home/course_materials/09-graphs.pdf ]] || fail "no sample course"
@@ -154,6 +159,22 @@ kill -TERM "$pid"
 expect 0
 has "$home/logs/mentor.log.1" "about to crash"
 has_not "$home/logs/mentor.log" "about to crash"
+
+test_case "no key is made where there is one, where nobody else listens, and where everybody may ask"
+start HAS_KEYS=yes BEHAVIOUR=exit CODE=0 --
+expect 0
+has "$calls" "^keys create --if-none"
+has_not "$out" "API key"
+for setting in MENTOR_LISTEN=127.0.0.1:8000 MENTOR_INSECURE_NO_KEYS=true; do
+    : >"$calls"
+    start "$setting" BEHAVIOUR=exit CODE=0 --
+    expect 0
+    has_not "$calls" "^keys"
+done
+: >"$calls"
+start BEHAVIOUR=exit CODE=0 -- --insecure-no-keys
+expect 0
+has_not "$calls" "^keys"
 
 test_case "a wrong configuration is not tried again"
 start BEHAVIOUR=exit CODE=2 --

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Workload;
+use crate::commands::Lifetime;
 use crate::config::ConfigLayer;
+use crate::guard::Scope;
 use crate::models::command::ModelsArgs;
 
 /// A tutor over your own course materials: answers in real time, and shows the page every claim stands on.
@@ -74,6 +76,9 @@ pub enum Command {
     /// Measure how fast it is here.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// API keys of the server: create, list, revoke.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Models: list, pull, convert, verify, path.
     Models(ModelsArgs),
     /// The effective configuration.
@@ -241,6 +246,43 @@ pub struct JsonArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What to do about keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key, and print it: once, since only a hash of it is kept. With the first one the server asks everybody for a key.
+    Create(CreateKeyArgs),
+    /// All keys, without what is secret of them.
+    #[command(after_help = "Example:\n  mentor keys list --json")]
+    List(JsonArgs),
+    /// End a key. What it has under way on a running server ends within some seconds.
+    #[command(after_help = "Examples:\n  mentor keys revoke autumn-course\n  mentor keys revoke f3kQ9zLa")]
+    Revoke {
+        /// Its id, or its name.
+        key: String,
+    },
+}
+
+/// Arguments of `keys create`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  mentor keys create --name autumn-course
+  mentor keys create --name prometheus --scope metrics
+  mentor keys create --name lecturer --scope ask,ingest,admin,metrics --expires 90d")]
+pub struct CreateKeyArgs {
+    /// Who or what it is for.
+    #[arg(long)]
+    pub name: String,
+    /// What it may do: ask and search; ingest documents; admin, which is to remove documents; read metrics and health.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "ask")]
+    pub scope: Vec<Scope>,
+    /// Do nothing when there is a key already, also one that has ended.
+    #[arg(long)]
+    pub if_none: bool,
+    /// How long it is good, in hours, days or weeks: 12h, 90d, 8w. For ever when not given.
+    #[arg(long)]
+    pub expires: Option<Lifetime>,
 }
 
 /// What to measure.

@@ -4,16 +4,20 @@
 //! follow from that. Unknown keys are errors, in the file and in the environment. Relative paths are relative to the working
 //! directory.
 
+mod list;
 mod or_auto;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use ipnet::IpNet;
 use mentor_engines::Secret;
 use mentor_engines::remote::{AddressError, ServerAddress};
 use serde::{Deserialize, Serialize};
 
+use crate::guard::{Allowance, GuardSettings, Origin, Patience, Proxies, ProxyHeader, TlsFiles};
+pub use list::List;
 pub use or_auto::OrAuto;
 
 /// Where engines run, as people write it.
@@ -119,7 +123,7 @@ impl From<FlashAttention> for mentor_engines::llama::FlashAttention {
 }
 
 macro_rules! configuration {
-    ($( $(#[doc = $doc:literal])* $name:ident / $env:literal : $type:ty = $default:expr; )*) => {
+    ($( $(#[doc = $doc:literal])* $name:ident / $env:literal : $type:ty = $default:expr $(, arg($($arg:tt)*))?; )*) => {
         /// The effective values.
         #[derive(Debug, Clone, PartialEq, Serialize)]
         pub struct Config { $( $(#[doc = $doc])* pub $name: $type, )* }
@@ -131,6 +135,7 @@ macro_rules! configuration {
             $(#[doc = $doc])*
             #[arg(long, env = $env, hide_env_values = true, global = true, hide_short_help = true)]
             #[arg(help_heading = "Configuration")]
+            $(#[arg($($arg)*)])?
             pub $name: Option<$type>,
         )* }
 
@@ -266,6 +271,33 @@ configuration! {
     /// Threads that serve HTTP.
     http_workers / "MENTOR_HTTP_WORKERS": usize = 2;
 
+    /// Let everybody who reaches the address ask, as long as there are no API keys. Without keys, an address other than this
+    /// machine's own is refused otherwise.
+    insecure_no_keys / "MENTOR_INSECURE_NO_KEYS": bool = false,
+        arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+    /// Other sites whose pages may use this server from a browser, as https://site.example; with commas between them.
+    allowed_origins / "MENTOR_ALLOWED_ORIGINS": List<Origin> = List::default();
+    /// Networks of reverse proxies, as 10.0.0.0/8, that are believed when they say for whom they ask; with commas between them.
+    trusted_proxies / "MENTOR_TRUSTED_PROXIES": List<IpNet> = List::default();
+    /// The header in which they say it: x-forwarded-for or forwarded. They must set or extend it; a client can send it, too.
+    proxy_header / "MENTOR_PROXY_HEADER": ProxyHeader = ProxyHeader::XForwardedFor;
+    /// Certificate for TLS, with those that lead to a root, in PEM; empty for none. Read again when it changes.
+    tls_cert / "MENTOR_TLS_CERT": PathBuf = PathBuf::new();
+    /// Its private key, in PEM.
+    tls_key / "MENTOR_TLS_KEY": PathBuf = PathBuf::new();
+    /// Requests and WebSocket frames a minute from one address without a key; 0 for no limit, here and in the next five.
+    address_requests_per_min / "MENTOR_ADDRESS_REQUESTS_PER_MIN": u32 = 600;
+    /// Tokens of questions and answers a minute for one address without a key.
+    address_tokens_per_min / "MENTOR_ADDRESS_TOKENS_PER_MIN": u32 = 60_000;
+    /// Connections at once from one address. A school may be one address.
+    address_connections / "MENTOR_ADDRESS_CONNECTIONS": usize = 1_024;
+    /// Requests and WebSocket frames a minute with one key. A course may share a key.
+    key_requests_per_min / "MENTOR_KEY_REQUESTS_PER_MIN": u32 = 6_000;
+    /// Tokens of questions and answers a minute with one key.
+    key_tokens_per_min / "MENTOR_KEY_TOKENS_PER_MIN": u32 = 600_000;
+    /// Requests and WebSocket connections at once with one key.
+    key_connections / "MENTOR_KEY_CONNECTIONS": usize = 2_048;
+
     /// Longest chunk, in the embedder's tokens, two special ones included.
     chunk_tokens / "MENTOR_CHUNK_TOKENS": usize = 128;
     /// Tokens that a chunk repeats of the one before it. Each costs embedding time.
@@ -363,6 +395,9 @@ impl Config {
                 self.context_tokens
             );
         }
+        if self.tls_cert.as_os_str().is_empty() != self.tls_key.as_os_str().is_empty() {
+            bail!("tls_cert and tls_key belong together: one of them is empty");
+        }
         if self.chunk_tokens < 16 || self.chunk_overlap_tokens * 2 > self.chunk_tokens {
             bail!("chunk_tokens must be at least 16, and chunk_overlap_tokens at most half of it");
         }
@@ -406,6 +441,30 @@ impl Config {
     #[must_use]
     pub fn llm_server(&self) -> Option<Result<ServerAddress, AddressError>> {
         ServerAddress::is_meant(&self.llm).then(|| ServerAddress::parse(&self.llm))
+    }
+
+    /// What these values say about who may do what.
+    #[must_use]
+    pub fn guard(&self) -> GuardSettings {
+        let tls = TlsFiles { cert: self.tls_cert.clone(), key: self.tls_key.clone() };
+        GuardSettings {
+            data_dir: self.data_dir.clone(),
+            everybody: self.insecure_no_keys,
+            origins: self.allowed_origins.to_vec(),
+            proxies: Proxies { networks: self.trusted_proxies.to_vec(), header: self.proxy_header },
+            address: Allowance {
+                requests_per_min: self.address_requests_per_min,
+                tokens_per_min: self.address_tokens_per_min,
+                connections: self.address_connections,
+            },
+            key: Allowance {
+                requests_per_min: self.key_requests_per_min,
+                tokens_per_min: self.key_tokens_per_min,
+                connections: self.key_connections,
+            },
+            tls: (!tls.cert.as_os_str().is_empty()).then_some(tls),
+            patience: Patience::default(),
+        }
     }
 
     /// The values as a file that sets them; a key is shown as `[redacted]`.
@@ -507,6 +566,19 @@ mod tests {
         assert_ne!(config.llm_api_key, Secret::default());
         let printed = format!("{} {config:?}", config.to_toml().unwrap());
         assert!(printed.contains("llm_api_key = \"[redacted]\"") && !printed.contains("hunter2"), "{printed}");
+    }
+
+    #[test]
+    fn lists_are_read_from_text_and_from_files_and_checked() {
+        let mut config = Config::default();
+        config.apply(
+            parse("trusted_proxies = ['10.0.0.0/8', '::1/128']\nallowed_origins = 'https://a.example,http://b'")
+                .unwrap(),
+        );
+        assert_eq!((config.trusted_proxies.len(), config.allowed_origins.len()), (2, 2));
+        assert!(parse("trusted_proxies = ['10.0.0.0/99']").is_err() && parse("allowed_origins = ['*']").is_err());
+        config.tls_cert = "cert.pem".into();
+        assert!(config.check().unwrap_err().to_string().contains("tls_cert and tls_key"));
     }
 
     #[test]

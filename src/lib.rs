@@ -8,6 +8,7 @@
 //! | [`ingest`] | from a folder to the store |
 //! | [`eval`] | how good retrieval and answers are |
 //! | `archive` | a store in one file, and back |
+//! | [`guard`] | keys, tickets, origins, limits: who may do what |
 //! | [`http`] | REST, WebSocket, metrics, the page |
 //! | [`models`] | fetching and checking model files |
 //! | [`metrics`] | what Prometheus sees |
@@ -16,12 +17,14 @@
 
 mod archive;
 pub mod bench;
+mod calendar;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod documents;
 pub mod engines;
 pub mod eval;
+pub mod guard;
 pub mod http;
 pub mod ingest;
 pub mod metrics;

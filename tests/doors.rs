@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use futures_util::{SinkExt as _, StreamExt as _};
+use mentor::config::Config;
+use mentor::guard::{Clock, Guard};
 use mentor::http::{AskLimits, Doors, ModelNames, Problem, serve};
 use mentor::metrics::Metrics;
 use mentor_actors::cancel::CancelToken;
@@ -55,6 +57,7 @@ impl Server {
             abandon_after: Duration::from_secs(30),
             time_limit: PATIENCE,
             max_connections,
+            guard: Arc::new(guard()),
             shutdown: shutdown.clone(),
             started: Instant::now(),
         };
@@ -92,6 +95,12 @@ impl Server {
     async fn stop(self) {
         self.handle.stop(false).await;
     }
+}
+
+/// Without keys, for this machine.
+fn guard() -> Guard {
+    let nowhere = Config { data_dir: "/nonexistent".into(), ..Config::default() };
+    Guard::open(nowhere.guard(), Clock::default()).unwrap()
 }
 
 struct Client {
@@ -298,7 +307,8 @@ async fn a_rest_caller_that_leaves_frees_the_conversation() {
     let server = Server::start(Script { gate: gate.clone(), ..Script::default() });
     let body = r#"{"message":"what is a heap?","conversation_id":"left"}"#;
     let mut caller = std::net::TcpStream::connect(server.address).unwrap();
-    write!(caller, "POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    write!(caller, "POST /api/chat HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .unwrap();
     let mut watcher = server.connect("/left").await;
     let begun = |frame: &Value| frame["type"] == "ready" && frame["busy"] == true;
     while !begun(&watcher.hear_type("ready").await) {

@@ -1,10 +1,10 @@
 //! `mentor serve`: engines, actors and doors, until a signal.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::ports::Sampling;
 use mentor_actors::telemetry::Telemetry;
@@ -12,21 +12,27 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::engines::{self, Tutor};
+use crate::guard::{Clock, Guard, Mode};
 use crate::http::{AskLimits, Doors, serve as serve_doors};
 use crate::metrics::Metrics;
 
+/// How often keys and certificates are looked at for changes.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// # Errors
-/// An address that cannot be bound, a model that is missing, a store of another embedder.
+/// An address that cannot be bound, or that others reach and no key protects; a model that is missing; a store of another embedder.
 pub fn serve(config: &Config) -> anyhow::Result<u8> {
     let start = Instant::now();
     // Before the models: a port in use should cost no waiting.
     let listener = TcpListener::bind(&config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    let guard = Arc::new(Guard::open(config.guard(), Clock::default())?);
+    refuse_exposure(&guard, listener.local_addr()?)?;
     let metrics = Arc::new(Metrics::new()?);
     let telemetry: Arc<dyn Telemetry> = metrics.clone();
     let tutor = engines::for_answers(config, &telemetry)?;
     let names = tutor.names();
     metrics.set_build_info(&names.generator, &names.embedder, &names.execution_provider);
-    let result = actix::System::new().block_on(run(config, &tutor, metrics, listener, start));
+    let result = actix::System::new().block_on(run(config, &tutor, metrics, guard, listener, start));
     tutor.stop();
     result.map(|()| 0)
 }
@@ -35,6 +41,7 @@ async fn run(
     config: &Config,
     tutor: &Tutor,
     metrics: Arc<Metrics>,
+    guard: Arc<Guard>,
     listener: TcpListener,
     start: Instant,
 ) -> anyhow::Result<()> {
@@ -55,18 +62,56 @@ async fn run(
         abandon_after: Duration::from_secs(config.abandon_after_s),
         time_limit: Duration::from_secs(config.turn_time_limit_s),
         max_connections: config.max_connections,
+        guard: guard.clone(),
         shutdown: shutdown.clone(),
         started: start,
     };
     let (handle, server) = serve_doors(listener, doors, config.http_workers)?;
     let serving = actix::spawn(server);
-    introduce(tutor, address, start).await;
+    let refreshing = actix::spawn(refresh(guard.clone()));
+    introduce(tutor, &guard, address, start).await;
     wait_for_signal().await?;
+    refreshing.abort();
     tracing::info!("stopping");
     shutdown.cancel();
     handle.stop(true).await;
     serving.await??;
     Ok(())
+}
+
+/// Without keys only this machine may ask, unless it was said in so many words that everybody may.
+fn refuse_exposure(guard: &Guard, address: SocketAddr) -> anyhow::Result<()> {
+    match guard.mode() {
+        Mode::Local if !address.ip().to_canonical().is_loopback() => bail!(
+            "others can reach {address}, and there is no API key: make one with `mentor keys create --name NAME`, \
+             or let everybody in with --insecure-no-keys"
+        ),
+        Mode::Local => {}
+        Mode::Everybody => {
+            tracing::warn!(%address, "THERE ARE NO API KEYS: whoever reaches this address may do everything")
+        }
+        Mode::Keys if guard.live_keys() == 0 => {
+            tracing::warn!("every API key is revoked or has expired: nobody may ask; see `mentor keys create`");
+        }
+        Mode::Keys if guard.tls().is_none() && !address.ip().to_canonical().is_loopback() => {
+            tracing::warn!(%address, "keys travel in the clear here: set tls_cert and tls_key, or put a proxy with TLS in front");
+        }
+        Mode::Keys => {}
+    }
+    Ok(())
+}
+
+/// Keeps keys and certificate as they are on disk.
+async fn refresh(guard: Arc<Guard>) {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        let guard = guard.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || guard.refresh()).await {
+            tracing::error!(%error, "the keys could not be looked at");
+        }
+    }
 }
 
 /// How tokens are chosen, as the configuration and the model's file together have it.
@@ -78,7 +123,7 @@ fn log_sampling(config: &Config, tutor: &Tutor) {
 }
 
 /// The lines that tell a lecturer where to go, and who answers there.
-async fn introduce(tutor: &Tutor, address: std::net::SocketAddr, start: Instant) {
+async fn introduce(tutor: &Tutor, guard: &Guard, address: SocketAddr, start: Instant) {
     let stats = tutor.retrieval.store.stats().await.unwrap_or_default();
     eprintln!("generator  {}", tutor.generator.info);
     eprintln!("           a larger model answers better: see models/README.md, then --llm PATH");
@@ -92,7 +137,14 @@ async fn introduce(tutor: &Tutor, address: std::net::SocketAddr, start: Instant)
             "           nothing to answer from yet: run `mentor ingest --directory FOLDER`; no restart is needed"
         );
     }
-    eprintln!("ready      http://{address} (after {:.1} s)", start.elapsed().as_secs_f64());
+    let who = match guard.mode() {
+        Mode::Local => "this machine alone, without a key".to_owned(),
+        Mode::Everybody => "EVERYBODY who reaches the address, without a key".to_owned(),
+        Mode::Keys => format!("holders of API keys ({})", guard.live_keys()),
+    };
+    eprintln!("open to    {who}");
+    let scheme = if guard.tls().is_some() { "https" } else { "http" };
+    eprintln!("ready      {scheme}://{address} (after {:.1} s)", start.elapsed().as_secs_f64());
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {

@@ -1,10 +1,15 @@
 //! Whether a client is still there while its answer is written. The server itself would notice only when it writes.
 
 use std::any::Any;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::net::Shutdown;
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::time::Duration;
 
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
+use actix_web::rt::net::TcpStream;
+
+use crate::guard::Guard;
 
 /// How often a waiting handler looks.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -13,10 +18,27 @@ const INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, Copy)]
 pub struct Connection(RawFd);
 
-/// Remembers the socket of a new connection.
-pub fn remember(connection: &dyn Any, extensions: &mut Extensions) {
-    if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
-        extensions.insert(Connection(stream.as_raw_fd()));
+/// Remembers the socket of a new connection, and its place among those of its address; without one it is shut down.
+pub fn remember(connection: &dyn Any, extensions: &mut Extensions, guard: &Guard) {
+    let over_tls = || connection.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref().0);
+    let Some(stream) = connection.downcast_ref::<TcpStream>().or_else(over_tls) else { return };
+    extensions.insert(Connection(stream.as_raw_fd()));
+    match stream.peer_addr().map(|peer| guard.admit_connection(peer.ip())) {
+        Ok(Ok(place)) => drop(extensions.insert(place)),
+        Ok(Err(address)) => {
+            tracing::debug!(?address, "too many connections");
+            shut_down(stream);
+        }
+        // It is closed already.
+        Err(_) => {}
+    }
+}
+
+/// Closes both ways; whoever reads or writes then finds the end.
+fn shut_down(stream: &TcpStream) {
+    let copy = stream.as_fd().try_clone_to_owned().map(std::net::TcpStream::from);
+    if let Err(error) = copy.and_then(|stream| stream.shutdown(Shutdown::Both)) {
+        tracing::debug!(%error, "a connection cannot be shut down");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use mentor_actors::domain::{ErrorCode, TurnError};
 use serde_json::json;
@@ -20,6 +20,11 @@ impl ApiError {
         let error = TurnError::new(ErrorCode::InvalidRequest, message);
         Self { error, status: StatusCode::UNPROCESSABLE_ENTITY }
     }
+
+    /// A request whose head alone is too large.
+    pub fn large_head(error: TurnError) -> Self {
+        Self { error, status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE }
+    }
 }
 
 impl From<TurnError> for ApiError {
@@ -33,6 +38,8 @@ impl From<TurnError> for ApiError {
 pub fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidRequest => StatusCode::BAD_REQUEST,
+        ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorCode::Forbidden => StatusCode::FORBIDDEN,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::TurnInProgress => StatusCode::CONFLICT,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -62,6 +69,9 @@ impl ResponseError for ApiError {
             inner["retry_after_ms"] = json!(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
             response.insert_header((RETRY_AFTER, wait.as_secs().max(1)));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
         response.json(json!({"error": inner, "detail": message}))
     }
 }
@@ -76,6 +86,8 @@ mod tests {
             ErrorCode::ALL.iter().map(|code| (code.as_str(), status(*code).as_u16())).collect();
         let promised = [
             ("invalid_request", 400),
+            ("unauthorized", 401),
+            ("forbidden", 403),
             ("not_found", 404),
             ("turn_in_progress", 409),
             ("too_large", 413),

@@ -5,19 +5,22 @@ use mentor_actors::domain::{CorpusStats, ErrorCode, TurnError};
 use serde_json::json;
 
 use super::{ApiError, Doors};
+use crate::guard::{Client, Scope};
 
 /// The process answers.
 pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "alive"}))
 }
 
-/// Every worker is up, the store can be read, and a remote server is not given up for a while; 503 with the reason otherwise.
-pub async fn ready(doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
+/// Every worker is up, the store can be read, and a remote server is not given up for a while; 503 otherwise, with the reason for
+/// those who may see the metrics.
+pub async fn ready(client: Client, doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
     let (_, problems) = look(&doors).await;
     if problems.is_empty() {
         return Ok(HttpResponse::Ok().json(json!({"status": "ready"})));
     }
-    Err(TurnError::new(ErrorCode::Unavailable, problems.join("; ")).into())
+    let reason = if client.may(Scope::Metrics) { problems.join("; ") } else { "not ready".to_owned() };
+    Err(TurnError::new(ErrorCode::Unavailable, reason).into())
 }
 
 /// Readiness with everything that it was decided from.

@@ -3,13 +3,14 @@
 mod body;
 mod connection;
 mod errors;
+mod gate;
 mod health;
 mod rest;
 mod socket;
 mod wire;
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
@@ -25,6 +26,7 @@ use mentor_actors::ports::Retriever;
 use mentor_actors::turn::TurnServices;
 use mentor_actors::workers::WorkerHealth;
 
+use crate::guard::{Guard, Patience, Tls, policy};
 use crate::metrics::Metrics;
 pub use body::AskLimits;
 pub use errors::ApiError;
@@ -60,6 +62,8 @@ pub struct Doors {
     pub time_limit: Duration,
     /// WebSocket connections at once.
     pub max_connections: usize,
+    /// Who may do what.
+    pub guard: Arc<Guard>,
     /// Tells the sockets that the server is going away.
     pub shutdown: CancelToken,
     /// When the server started.
@@ -73,7 +77,7 @@ impl Doors {
     }
 }
 
-/// Serves on an open listener until the handle stops it. Port 0 works, for tests.
+/// Serves on an open listener until the handle stops it, with TLS when there is a certificate. Port 0 works, for tests.
 ///
 /// # Errors
 /// When the listener cannot be used.
@@ -82,22 +86,34 @@ pub fn serve(
     doors: Doors,
     workers: usize,
 ) -> std::io::Result<(ServerHandle, impl Future<Output = std::io::Result<()>>)> {
-    let doors = web::Data::new(doors);
+    let guard = doors.guard.clone();
+    let tls = guard.tls().map(Tls::server_config).transpose().map_err(std::io::Error::other)?;
+    let Patience { handshake, head, idle, .. } = guard.patience();
+    let (doors, shared) = (web::Data::new(doors), web::Data::from(guard.clone()));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(doors.clone())
-            .wrap(from_fn(measure))
-            .wrap(from_fn(add_security_headers))
+            .app_data(shared.clone())
+            // The last of them sees a request first.
             .wrap(Compress::default())
+            .wrap(from_fn(gate::admit))
+            .wrap(from_fn(measure))
+            .wrap(from_fn(gate::add_headers))
             .configure(routes)
             .default_service(web::to(not_found))
     })
-    .on_connect(connection::remember)
+    .on_connect(move |connection, extensions| connection::remember(connection, extensions, &guard))
     .workers(workers)
     .tcp_nodelay(true)
+    .tls_handshake_timeout(handshake)
+    .client_request_timeout(head)
+    .keep_alive(idle)
     .disable_signals()
-    .shutdown_timeout(DRAIN_SECONDS)
-    .listen(listener)?
+    .shutdown_timeout(DRAIN_SECONDS);
+    let server = match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+        None => server.listen(listener)?,
+    }
     .run();
     Ok((server.handle(), server))
 }
@@ -109,6 +125,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/api/ws/chat/{conversation_id}", web::get().to(socket::connect_to))
         .route("/api/chat", web::post().to(rest::chat))
         .route("/api/search", web::post().to(rest::search))
+        .route("/api/ticket", web::post().to(gate::ticket))
         .route("/api/stats", web::get().to(rest::stats))
         .route("/livez", web::get().to(health::live))
         .route("/readyz", web::get().to(health::ready))
@@ -117,7 +134,12 @@ fn routes(config: &mut web::ServiceConfig) {
 }
 
 async fn page() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(include_str!("../../web/index.html"))
+    const PAGE: &str = include_str!("../../web/index.html");
+    static POLICY: LazyLock<String> = LazyLock::new(|| policy::of_page(PAGE));
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header((header::CONTENT_SECURITY_POLICY, POLICY.as_str()))
+        .body(PAGE)
 }
 
 async fn not_found(request: actix_web::HttpRequest) -> Result<HttpResponse, ApiError> {
@@ -143,19 +165,4 @@ async fn measure(
         metrics.http_seconds.with_label_values(&[route.as_str()]).observe(start.elapsed().as_secs_f64());
     }
     response
-}
-
-async fn add_security_headers(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    /// The page brings its own style and script, and talks to this server alone.
-    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; \
-         img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    let mut response = next.call(request).await?;
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, header::HeaderValue::from_static("no-referrer"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, header::HeaderValue::from_static(POLICY));
-    Ok(response)
 }

@@ -17,6 +17,7 @@ use serde_json::json;
 use super::connection::Connection;
 use super::wire::{self, AskBody, SearchBody};
 use super::{ApiError, Doors, body};
+use crate::guard::{Charge, Client};
 
 /// A comment goes out when nothing else did for that long, so that proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -24,6 +25,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// `POST /api/chat`.
 pub async fn chat(
     request: HttpRequest,
+    client: Client,
     payload: web::Payload,
     doors: web::Data<Doors>,
 ) -> Result<HttpResponse, ApiError> {
@@ -34,24 +36,30 @@ pub async fn chat(
     let abandon_after = if streams { doors.abandon_after } else { Duration::ZERO };
     let turn = body::turn_request(asked, doors.limits, abandon_after)?;
     let turn_id = turn.turn_id.clone();
+    let longest = turn.options.max_tokens.unwrap_or(doors.limits.max_tokens);
+    let mut charge = client.charge(&turn.message, longest)?;
     let conversation = doors.open(conversation_id).await?;
-    let cursor = conversation.actor.send(StartTurn(turn)).await.unwrap_or_else(|_| Err(conversation_gone()))?;
+    let started = conversation.actor.send(StartTurn(turn)).await.unwrap_or_else(|_| Err(conversation_gone()));
+    let cursor = started.inspect_err(|_| charge.settle(0))?;
     if streams {
-        return Ok(event_stream(cursor, turn_id));
+        return Ok(event_stream(cursor, turn_id, charge));
     }
     match request.conn_data::<Connection>().copied() {
-        None => answer(cursor, &turn_id).await,
+        None => answer(cursor, &turn_id, charge).await,
         // A caller that left drops the cursor here, and a turn that nobody watches is cancelled.
         Some(connection) => tokio::select! {
-            answer = answer(cursor, &turn_id) => answer,
+            answer = answer(cursor, &turn_id, charge) => answer,
             () = connection.closed() => Err(TurnError::new(ErrorCode::Unavailable, "the caller has left").into()),
         },
     }
 }
 
-async fn answer(mut cursor: Cursor, turn_id: &TurnId) -> Result<HttpResponse, ApiError> {
+async fn answer(mut cursor: Cursor, turn_id: &TurnId, mut charge: Charge) -> Result<HttpResponse, ApiError> {
     loop {
         let event = cursor.next_of(turn_id).await.map_err(|_| lagged())?;
+        if let Some(tokens) = event.event.answer_tokens() {
+            charge.settle(tokens);
+        }
         match event.event {
             TurnEvent::Completed(done) => return Ok(HttpResponse::Ok().json(wire::completion_json(turn_id, &done))),
             TurnEvent::Failed(error) => return Err(error.into()),
@@ -64,8 +72,8 @@ fn wants_events(request: &HttpRequest) -> bool {
     Accept::parse(request).is_ok_and(|accept| accept.iter().any(|item| item.item.essence_str() == "text/event-stream"))
 }
 
-fn event_stream(cursor: Cursor, turn_id: TurnId) -> HttpResponse {
-    let events = server_sent_events(cursor, turn_id).map(Ok::<_, actix_web::Error>);
+fn event_stream(cursor: Cursor, turn_id: TurnId, charge: Charge) -> HttpResponse {
+    let events = server_sent_events(cursor, turn_id, charge).map(Ok::<_, actix_web::Error>);
     HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -74,16 +82,19 @@ fn event_stream(cursor: Cursor, turn_id: TurnId) -> HttpResponse {
 }
 
 /// The turn's events up to its end, with comments in between when it is quiet.
-fn server_sent_events(cursor: Cursor, turn_id: TurnId) -> impl Stream<Item = web::Bytes> {
-    stream::unfold(Some((cursor, turn_id)), |state| async {
-        let (mut cursor, turn_id) = state?;
+fn server_sent_events(cursor: Cursor, turn_id: TurnId, charge: Charge) -> impl Stream<Item = web::Bytes> {
+    stream::unfold(Some((cursor, turn_id, charge)), |state| async {
+        let (mut cursor, turn_id, mut charge) = state?;
         match tokio::time::timeout(KEEP_ALIVE, cursor.next_of(&turn_id)).await {
-            Err(_) => Some((web::Bytes::from_static(b": still working\n\n"), Some((cursor, turn_id)))),
+            Err(_) => Some((web::Bytes::from_static(b": still working\n\n"), Some((cursor, turn_id, charge)))),
             Ok(Err(_)) => Some((frame(None, &wire::error_event(&lagged())), None)),
             Ok(Ok(event)) => {
                 let text = frame(Some(event.seq), &wire::event(&event));
-                let goes_on = !event.event.is_terminal();
-                Some((text, goes_on.then_some((cursor, turn_id))))
+                let end = event.event.answer_tokens();
+                if let Some(tokens) = end {
+                    charge.settle(tokens);
+                }
+                Some((text, end.is_none().then_some((cursor, turn_id, charge))))
             }
         }
     })
@@ -104,12 +115,13 @@ fn conversation_gone() -> TurnError {
 }
 
 /// `POST /api/search`: the passages alone.
-pub async fn search(payload: web::Payload, doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
+pub async fn search(client: Client, payload: web::Payload, doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
     let asked: SearchBody = body::json(payload).await?;
     body::check_message(&asked.query, doors.limits.message_chars)?;
     body::check_top_k(asked.top_k)?;
     let previous: Vec<&str> =
         asked.history.iter().filter(|message| message.role == "user").map(|message| message.content.as_str()).collect();
+    client.charge(&asked.query, 0)?;
     let limits = SearchLimits { top_k: asked.top_k, documents: asked.documents };
     let deadline = Deadline::after(doors.time_limit);
     let found = doors.services.retrieve(&asked.query, &previous, &limits, deadline, &CancelToken::default()).await?;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::body::{self, MAX_JSON_BYTES};
 use super::wire::{self, AskBody, ClientFrame};
 use super::{ApiError, Doors};
+use crate::guard::{Charge, Client};
 
 /// How often the client is asked whether it is still there, and how long it may be silent.
 const HEARTBEAT: Duration = Duration::from_secs(20);
@@ -26,36 +27,44 @@ const EVENTS_AT_ONCE: u32 = 32;
 /// `GET /api/ws/chat`: the first question decides about the conversation.
 pub async fn connect(
     request: HttpRequest,
+    client: Client,
     payload: web::Payload,
     doors: web::Data<Doors>,
 ) -> Result<HttpResponse, actix_web::Error> {
-    start(request, payload, doors, None)
+    start(request, client, payload, doors, None)
 }
 
 /// `GET /api/ws/chat/{conversation_id}`.
 pub async fn connect_to(
     request: HttpRequest,
+    client: Client,
     payload: web::Payload,
     id: web::Path<String>,
     doors: web::Data<Doors>,
 ) -> Result<HttpResponse, actix_web::Error> {
     let id = body::conversation_id(Some(&id)).map_err(ApiError::from)?;
-    start(request, payload, doors, Some(id))
+    start(request, client, payload, doors, Some(id))
 }
 
 fn start(
     request: HttpRequest,
+    client: Client,
     payload: web::Payload,
     doors: web::Data<Doors>,
     id: Option<ConversationId>,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let socket = Socket { doors, id, bound: None, events: None, heard: Instant::now(), fragments: None };
+    let socket =
+        Socket { doors, client, charge: None, id, bound: None, events: None, heard: Instant::now(), fragments: None };
     ws::WsResponseBuilder::new(socket, &request, payload).frame_size(MAX_JSON_BYTES).start()
 }
 
 /// One connection.
 struct Socket {
     doors: web::Data<Doors>,
+    /// Who asks.
+    client: Client,
+    /// What was counted for the last question, until its answer has ended.
+    charge: Option<(TurnId, Charge)>,
     /// The conversation named in the path, if any.
     id: Option<ConversationId>,
     /// The conversation whose events this connection sees.
@@ -140,6 +149,9 @@ impl Socket {
     }
 
     fn take(&mut self, text: &str, ctx: &mut Ctx) {
+        if let Err(error) = self.client.admit_frame() {
+            return refuse(ctx, error);
+        }
         match ClientFrame::parse(text) {
             Err(message) => refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message)),
             Ok(ClientFrame::Ping) => ctx.text(r#"{"type":"pong"}"#),
@@ -157,7 +169,7 @@ impl Socket {
         };
         match (&self.bound, wanted) {
             (Some((bound, conversation)), wanted) if wanted.as_ref().is_none_or(|wanted| wanted == bound) => {
-                start_turn(&self.doors, conversation, asked, ctx);
+                start_turn(&self.doors, &self.client, conversation, asked, ctx);
             }
             (Some(_), _) if self.id.is_some() => {
                 let message = "this connection belongs to the conversation in its address";
@@ -187,6 +199,13 @@ impl Socket {
             }
         };
         ctx.spawn(told.into_actor(self));
+    }
+
+    /// A turn has ended: what was counted for its answer and not needed is given back.
+    fn settle(&mut self, turn_id: &TurnId, answer_tokens: usize) {
+        if let Some((_, charge)) = self.charge.as_mut().filter(|(charged, _)| charged == turn_id) {
+            charge.settle(answer_tokens);
+        }
     }
 
     fn resume(&mut self, after: u64, ctx: &mut Ctx) {
@@ -261,16 +280,26 @@ fn refuse_size(ctx: &mut Ctx) {
 }
 
 /// Starts a turn; its events come through the connection's own stream.
-fn start_turn(doors: &Doors, conversation: &Conversation, asked: AskBody, ctx: &mut Ctx) {
+fn start_turn(doors: &Doors, client: &Client, conversation: &Conversation, asked: AskBody, ctx: &mut Ctx) {
     let turn = match body::turn_request(asked, doors.limits, doors.abandon_after) {
         Ok(turn) => turn,
         Err(error) => return refuse(ctx, error),
     };
+    let longest = turn.options.max_tokens.unwrap_or(doors.limits.max_tokens);
+    let mut charge = match client.charge(&turn.message, longest) {
+        Ok(charge) => charge,
+        Err(error) => return refuse(ctx, error),
+    };
+    let turn_id = turn.turn_id.clone();
     let sent = conversation.actor.send(StartTurn(turn));
-    let then = |started: Result<Result<Cursor, TurnError>, actix::MailboxError>, _: &mut Socket, ctx: &mut Ctx| {
+    let then = |started: Result<Result<Cursor, TurnError>, actix::MailboxError>, socket: &mut Socket, ctx: &mut Ctx| {
         let gone = || TurnError::new(ErrorCode::Unavailable, "the conversation is not there, connect again");
-        if let Err(error) = started.unwrap_or_else(|_| Err(gone())) {
-            refuse(ctx, error);
+        match started.unwrap_or_else(|_| Err(gone())) {
+            Ok(_) => socket.charge = Some((turn_id, charge)),
+            Err(error) => {
+                charge.settle(0);
+                refuse(ctx, error);
+            }
         }
     };
     ctx.spawn(actix::fut::wrap_future(sent).map(then));
@@ -284,8 +313,8 @@ fn refuse(ctx: &mut Ctx, error: TurnError) {
     send(ctx, &wire::error_event(&error));
 }
 
-/// A frame for the client, or the news that events were lost.
-struct Outgoing(Result<String, TurnError>);
+/// A frame for the client, with the turn and the tokens of its answer when it ends one; or the news that events were lost.
+struct Outgoing(Result<(String, Option<(TurnId, usize)>), TurnError>);
 
 /// The log's events as frames, a few at once, so that the connection writes in between.
 fn frames(cursor: Cursor) -> impl Stream<Item = Outgoing> {
@@ -297,7 +326,8 @@ fn frames(cursor: Cursor) -> impl Stream<Item = Outgoing> {
         match cursor.next().await {
             Ok(event) => {
                 let text = wire::event(&event).to_string();
-                Some((Outgoing(Ok(text)), Some((cursor, sent % EVENTS_AT_ONCE + 1))))
+                let end = event.event.answer_tokens().map(|tokens| (event.turn_id, tokens));
+                Some((Outgoing(Ok((text, end))), Some((cursor, sent % EVENTS_AT_ONCE + 1))))
             }
             Err(_) => {
                 let lost = "events before this moment are gone: ask again, or go on with what comes";
@@ -310,7 +340,12 @@ fn frames(cursor: Cursor) -> impl Stream<Item = Outgoing> {
 impl StreamHandler<Outgoing> for Socket {
     fn handle(&mut self, Outgoing(frame): Outgoing, ctx: &mut Ctx) {
         match frame {
-            Ok(text) => ctx.text(text),
+            Ok((text, end)) => {
+                if let Some((turn_id, tokens)) = end {
+                    self.settle(&turn_id, tokens);
+                }
+                ctx.text(text);
+            }
             Err(error) => {
                 refuse(ctx, error);
                 // What is left of the log may be from the middle of a turn: go on with what comes next.

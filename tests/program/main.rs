@@ -5,6 +5,7 @@
 mod bad_input;
 mod convert;
 mod eval;
+mod keys;
 mod operations;
 mod support;
 mod sync;

@@ -129,6 +129,14 @@ impl Server {
         serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap()
     }
 
+    /// The same with an API key.
+    pub fn post_as(&self, key: &str, path: &str, body: &Value) -> Value {
+        let request =
+            agent().post(format!("http://{}{path}", self.address)).header("authorization", format!("Bearer {key}"));
+        let mut response = request.send(body.to_string()).unwrap();
+        serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap()
+    }
+
     pub fn get(&self, path: &str) -> String {
         agent().get(format!("http://{}{path}", self.address)).call().unwrap().body_mut().read_to_string().unwrap()
     }

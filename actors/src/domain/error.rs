@@ -9,6 +9,10 @@ use thiserror::Error;
 pub enum ErrorCode {
     /// The request itself is wrong.
     InvalidRequest,
+    /// It needs a valid key.
+    Unauthorized,
+    /// Who asks may not do this.
+    Forbidden,
     /// There is no such thing.
     NotFound,
     /// Another turn is running in this conversation.
@@ -27,8 +31,10 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::InvalidRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
         Self::NotFound,
         Self::TurnInProgress,
         Self::TooLarge,
@@ -43,6 +49,8 @@ impl ErrorCode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidRequest => "invalid_request",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::TurnInProgress => "turn_in_progress",
             Self::TooLarge => "too_large",

@@ -211,6 +211,16 @@ impl TurnEvent {
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Completed(_) | Self::Failed(_))
     }
+
+    /// Tokens of the answer, when this ends its turn.
+    #[must_use]
+    pub fn answer_tokens(&self) -> Option<usize> {
+        match self {
+            Self::Completed(done) => Some(done.usage.completion_tokens),
+            Self::Failed(_) => Some(0),
+            Self::Workflow { .. } | Self::Sources(_) | Self::Token(_) | Self::Cited(_) => None,
+        }
+    }
 }
 
 /// An event with its place in the conversation.
