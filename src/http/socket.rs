@@ -151,10 +151,14 @@ impl Socket {
     }
 
     fn take(&mut self, text: &str, ctx: &mut Ctx) {
-        if let Err(error) = self.client.admit_frame() {
+        let frame = ClientFrame::parse(text);
+        // Who asked too much may still stop it.
+        if !matches!(frame, Ok(ClientFrame::Cancel { .. }))
+            && let Err(error) = self.client.admit_frame()
+        {
             return refuse(ctx, error);
         }
-        match ClientFrame::parse(text) {
+        match frame {
             Err(message) => refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message)),
             Ok(ClientFrame::Ping) => ctx.text(r#"{"type":"pong"}"#),
             Ok(ClientFrame::Ask(asked)) => self.ask(asked, ctx),
