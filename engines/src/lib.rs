@@ -14,3 +14,5 @@ pub mod llama;
 pub mod onnx;
 #[cfg(feature = "remote")]
 pub mod remote;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
