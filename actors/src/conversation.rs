@@ -19,7 +19,7 @@ use crate::domain::{
 use crate::keeper::Keeper;
 use crate::prompt::Exchange;
 use crate::queue::Lane;
-use crate::storage::Storage;
+use crate::storage::{REPLAYED_TURNS, Storage};
 use crate::turn::{Scribe, Turn, TurnOutcome, TurnServices};
 use crate::turn_log::{Cursor, TurnLog};
 
@@ -205,6 +205,9 @@ impl ConversationActor {
         self.shared.busy.store(false, Ordering::Release);
         let Some(ended) = self.running.take() else { return };
         ctx.cancel_future(ended.look_out);
+        if let Some((_, before)) = self.begun.iter().rev().nth(REPLAYED_TURNS - 1) {
+            self.shared.log.forget(*before);
+        }
         if let Some(exchange) = outcome {
             self.history = ended.history;
             self.head = Some(ended.turn_id);

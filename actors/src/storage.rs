@@ -34,8 +34,8 @@ const BATCH: usize = 64;
 /// Longest anybody waits for the store. A disk that takes longer is as good as gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Turns whose events are replayed after a conversation was woken. Older ones can be read, not replayed.
-pub const REPLAYED_TURNS: usize = 16;
+/// Turns whose events are in memory while their conversation is. Older ones can be read from the store, not replayed.
+pub const REPLAYED_TURNS: usize = 8;
 
 /// Numbers that a turn may have used when the program was killed: nobody knows how many were seen, so that many are skipped.
 /// More than a turn has events, which are about one a token.

@@ -100,6 +100,14 @@ impl TurnLog {
         self.newest.send_replace(last_seq);
     }
 
+    /// Keeps no event up to that number any more.
+    pub fn forget(&self, up_to: u64) {
+        let mut state = self.lock();
+        let gone = state.place_of(up_to + 1);
+        state.events.drain(..gone);
+        state.forgotten = state.forgotten.max(up_to);
+    }
+
     /// The events after that number, as far as they are kept.
     #[must_use]
     pub fn since(&self, after: u64) -> Vec<NumberedEvent> {
@@ -318,6 +326,8 @@ mod tests {
         let kept: Vec<u64> = log.since(1).iter().map(|event| event.seq).collect();
         assert_eq!(kept, [2, 3, 4, 5]);
         assert!(log.holds_since(1) && !log.holds_since(0));
+        log.forget(3);
+        assert_eq!((log.watch(2).try_next(), log.since(0).len()), (Err(Lagged), 2));
     }
 
     #[test]

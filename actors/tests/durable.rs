@@ -89,6 +89,9 @@ async fn after_a_restart_the_same_turn_id_starts_nothing_however_old() {
     for number in 1..20 {
         ask(&conversation, &format!("t{number}"), "what is a list?").await;
     }
+    assert!(!conversation.state.log.holds_since(0), "the log keeps the newest turns alone");
+    assert_eq!(ask(&conversation, "t0", "what is a heap?").await, first);
+    assert_eq!(before.store.searches.load(Ordering::SeqCst), 20);
     drop(before);
     let after = Tutor::start(script(&kept));
     let conversation = after.open("c").await;

@@ -226,7 +226,7 @@ fn a_full_disk_ends_turns_with_an_error_that_says_so_and_loses_no_answer() {
     unsafe {
         command.pre_exec(|| {
             // No file may grow beyond this, and a write that wants to gets an error instead of a signal.
-            let limit = libc::rlimit { rlim_cur: 200_000, rlim_max: 200_000 };
+            let limit = libc::rlimit { rlim_cur: 600_000, rlim_max: 600_000 };
             libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
             if libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) == 0 {
                 Ok(())
