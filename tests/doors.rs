@@ -459,6 +459,30 @@ async fn a_stream_that_was_lost_goes_on_after_the_last_event_id() {
 }
 
 #[actix::test]
+async fn a_stream_whose_client_left_is_cancelled_and_what_was_said_is_kept() {
+    use std::io::Write as _;
+    let gate = Arc::new(Gate::default());
+    let script = Script { gate: gate.clone(), ..Script::default() };
+    let server = Server::start_changed(script, |doors| doors.abandon_after = Duration::ZERO);
+    let body = asked("left", "t");
+    let mut client = std::net::TcpStream::connect(server.address).unwrap();
+    let head = "POST /api/chat HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\ncontent-length:";
+    write!(client, "{head} {}\r\n\r\n{body}", body.len()).unwrap();
+    gate.permit(1);
+    while server.call("GET", "/api/conversations/left", "").await.0 != 200 {}
+    drop(client);
+    let turn = loop {
+        let (_, tree) = server.call("GET", "/api/conversations/left", "").await;
+        if tree["turns"][0]["state"] != "running" {
+            break tree["turns"][0].clone();
+        }
+    };
+    assert_eq!(turn["complete"]["finish_reason"], "cancelled", "{turn}");
+    gate.open();
+    server.stop().await;
+}
+
+#[actix::test]
 async fn a_conversation_can_be_followed_as_an_event_stream_until_the_server_stops() {
     let server = Server::start(Script::default());
     let (_, first) = server.stream("POST", "/api/chat", &[], &asked("c", "t1")).await;

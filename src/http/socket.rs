@@ -63,6 +63,7 @@ fn start(
         events: None,
         heard: now,
         beaten: now,
+        stood_still: false,
         fragments: None,
     };
     ws::WsResponseBuilder::new(socket, &request, payload).frame_size(MAX_JSON_BYTES).start()
@@ -83,6 +84,8 @@ struct Socket {
     heard: Instant,
     /// When the heart last beat: it stands still while the connection's buffers are full.
     beaten: Instant,
+    /// Whether it stood still before that for as long as the operating system lets a client take nothing.
+    stood_still: bool,
     /// Parts of a message that comes in several frames.
     fragments: Option<Vec<u8>>,
 }
@@ -114,7 +117,8 @@ impl Actor for Socket {
 
     fn stopped(&mut self, _: &mut Ctx) {
         self.doors.metrics.ws_connections.dec();
-        if self.beaten.elapsed() >= TAKES_NOTHING {
+        // A connection that is cut off lets the heart beat once more, or not.
+        if self.stood_still || self.beaten.elapsed() >= TAKES_NOTHING {
             self.doors.metrics.ws_evictions.with_label_values(&["stuck"]).inc();
         }
     }
@@ -132,9 +136,11 @@ fn close(ctx: &mut Ctx, code: CloseCode, why: &str) {
 impl Socket {
     /// Asks the client whether it is still there. One that answers nothing although everything has arrived is cut off.
     fn beat(&mut self, ctx: &mut Ctx) {
+        self.stood_still = self.beaten.elapsed() >= TAKES_NOTHING;
         self.beaten = Instant::now();
         let is_delivering = || self.connection.is_some_and(Connection::is_delivering);
-        if self.heard.elapsed() > self.doors.heartbeat * SILENT_BEATS && !is_delivering() {
+        let is_silent = self.heard.elapsed() > self.doors.heartbeat * SILENT_BEATS;
+        if is_silent && !self.stood_still && !is_delivering() {
             self.doors.metrics.ws_evictions.with_label_values(&["silent"]).inc();
             ctx.stop();
         } else {
