@@ -165,7 +165,13 @@ impl Actor for ConversationsActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(SWEEP_INTERVAL, |conversations, _| conversations.sweep());
+        ctx.run_interval(SWEEP_INTERVAL, |conversations, ctx| {
+            conversations.sweep();
+            let storage = conversations.storage.clone();
+            // Logged where it fails; the next time is soon enough.
+            let probing = async move { storage.probe().await.unwrap_or_default() };
+            ctx.spawn(probing.into_actor(conversations));
+        });
         ctx.run_interval(RETENTION_INTERVAL, |conversations, ctx| conversations.expire(ctx));
         self.expire(ctx);
     }

@@ -104,7 +104,7 @@ pub trait Corpus: Send {
 /// Every method fails with [`EngineError::Failed`] when the store cannot be read or written; nothing is changed then.
 pub trait ConversationStore {
     /// Makes these changes in order, all of them or none. A turn whose end was written survives power loss when this returns;
-    /// one that only began survives the end of the process.
+    /// one that only began survives the end of the process. With no changes it tries whether it could write.
     ///
     /// # Errors
     /// See above.

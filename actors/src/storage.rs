@@ -126,6 +126,24 @@ impl Storage {
         self.run(Lane::Bulk, |_| Ok(())).await
     }
 
+    /// Tries again whether the store can be written to, when it could not the last time: a server that is not ready may get no
+    /// turn that would find out.
+    ///
+    /// # Errors
+    /// `overloaded` or `unavailable`.
+    pub async fn probe(&self) -> Result<(), TurnError> {
+        if self.problem().is_none() {
+            return Ok(());
+        }
+        let failing = self.failing.clone();
+        let work = move |store: &mut dyn ConversationStore| {
+            store.write(&[])?;
+            failing.store(false, Ordering::Release);
+            Ok(())
+        };
+        self.run(Lane::Bulk, work).await
+    }
+
     /// Writes a change; it is durable when this returns.
     ///
     /// # Errors
@@ -241,6 +259,9 @@ fn write(store: &mut dyn ConversationStore, batch: Vec<(TurnChange, Option<Reply
     // Who gave up has told the student so already.
     let wanted = batch.into_iter().filter(|(_, reply)| reply.as_ref().is_none_or(|reply| !reply.is_closed()));
     let (changes, replies): (Vec<_>, Vec<_>) = wanted.unzip();
+    if changes.is_empty() {
+        return false;
+    }
     let together = store.write(&changes);
     let mut failed = false;
     for (index, reply) in replies.into_iter().enumerate() {

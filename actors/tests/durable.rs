@@ -148,6 +148,17 @@ async fn a_store_that_takes_nothing_ends_the_turn_at_once_and_works_again_when_i
 }
 
 #[actix::test]
+async fn a_store_that_takes_nothing_is_tried_again_without_a_turn() {
+    let tutor = Tutor::start(Script::default());
+    tutor.kept.is_full.store(true, Ordering::SeqCst);
+    ask(&tutor.open("c").await, "t", "what is a heap?").await;
+    assert!(tutor.storage.probe().await.is_err() && tutor.storage.problem().is_some());
+    tutor.kept.is_full.store(false, Ordering::SeqCst);
+    tutor.storage.probe().await.unwrap();
+    assert_eq!(tutor.storage.problem(), None);
+}
+
+#[actix::test]
 async fn an_answer_that_cannot_be_stored_is_never_called_complete() {
     let tutor = Tutor::start(Script::default());
     let conversation = tutor.open("c").await;

@@ -166,6 +166,7 @@ fn a_file_answers_as_memory_does_also_when_it_is_opened_again() {
         assert!(!store.rate(Some(&Owner::new("bob")), &turn_id("t1"), &liked).unwrap());
     }
     let expected = all_of(&mut memory);
+    file.write(&[]).unwrap();
     assert!(expected.iter().any(|text| text.contains("clear") && text.contains("half an ")));
     assert_eq!(all_of(&mut file), expected);
     drop(file);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{ConversationId, NumberedEvent, TurnError, TurnEvent, TurnId};
+use super::{ConversationId, ErrorCode, NumberedEvent, TurnError, TurnEvent, TurnId};
 
 /// Whom a conversation belongs to: opaque text, made by whatever knows who is asking. Others do not find it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -157,5 +157,5 @@ pub struct ListPlace {
 #[must_use]
 pub fn interrupted() -> TurnError {
     let message = "the server stopped while this was answered, ask again";
-    TurnError::new(super::ErrorCode::Unavailable, message)
+    TurnError::new(ErrorCode::Unavailable, message)
 }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 pub const FILE_NAME: &str = "conversations.sqlite";
 
 /// Marks the file as ours, in its header.
-const APPLICATION_ID: i32 = i32::from_be_bytes(*b"Mntr");
+pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"Mntr");
 
 /// Longest wait for a server that is just ending.
 const BUSY: Duration = Duration::from_secs(3);

@@ -49,6 +49,10 @@ impl SqliteConversations {
     fn write_all(&mut self, changes: &[TurnChange]) -> Result<(), SqliteError> {
         let ends = changes.iter().any(|change| matches!(change, TurnChange::End(_)));
         let transaction = self.transaction(if ends { Durability::Power } else { Durability::Process })?;
+        if changes.is_empty() {
+            // Writes the page that it stands on, though nothing changes.
+            transaction.pragma_update(None, "application_id", open::APPLICATION_ID)?;
+        }
         for change in changes {
             match change {
                 TurnChange::Begin(turn) => begin(&transaction, turn)?,
