@@ -256,16 +256,23 @@ configuration! {
     search_queue / "MENTOR_SEARCH_QUEUE": usize = 256;
     /// Turns that may be in the program at once, running or waiting; more are told to come back.
     max_turns / "MENTOR_MAX_TURNS": usize = 32;
-    /// Conversations kept in memory; the longest idle one makes room.
+    /// Conversations in memory at once; the longest idle one is put to sleep to make room.
     max_conversations / "MENTOR_MAX_CONVERSATIONS": usize = 10_000;
-    /// Seconds after which an idle conversation is forgotten.
-    conversation_idle_s / "MENTOR_CONVERSATION_IDLE_S": u64 = 6 * 3_600;
+    /// Seconds after which an idle conversation is put to sleep: it leaves the memory and comes back when somebody wants it.
+    conversation_idle_s / "MENTOR_CONVERSATION_IDLE_S": u64 = 300;
+    /// Days that a conversation is kept after something last happened in it; 0 for ever.
+    keep_conversations_days / "MENTOR_KEEP_CONVERSATIONS_DAYS": u64 = 0;
+    /// Whether conversations that belong to nobody can be listed. Turn it off where people share a server without keys of their
+    /// own: who knows no id then finds no conversation.
+    list_conversations / "MENTOR_LIST_CONVERSATIONS": bool = true;
     /// WebSocket connections at once.
     max_connections / "MENTOR_MAX_CONNECTIONS": usize = 4_096;
     /// Seconds a turn may take.
     turn_time_limit_s / "MENTOR_TURN_TIME_LIMIT_S": u64 = 120;
     /// Seconds a turn goes on with nobody watching it.
     abandon_after_s / "MENTOR_ABANDON_AFTER_S": u64 = 30;
+    /// Seconds that running answers get to end when the server is told to stop; what is not finished then is cut off and kept.
+    drain_seconds / "MENTOR_DRAIN_SECONDS": u64 = 20;
     /// Longest question, in characters.
     message_chars / "MENTOR_MESSAGE_CHARS": usize = 2_000;
     /// Threads that serve HTTP.

@@ -9,12 +9,14 @@ use actix::{Actor, Addr};
 use anyhow::{Context as _, bail};
 use mentor_actors::admission::Admission;
 use mentor_actors::batching::{BatchEngine, BatchSettings};
-use mentor_actors::conversations::ConversationsActor;
+use mentor_actors::conversations::{ConversationSettings, ConversationsActor};
 use mentor_actors::domain::EngineError;
 use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorkers, StartingEmbeddingWorkers};
 use mentor_actors::generation::{BoxedEngine, GenerationWorker, GeneratorActor, StartingGenerationWorker};
+use mentor_actors::memory_store::MemoryStore;
 use mentor_actors::ports::{Extractor, Factory, Retriever, Sampling};
 use mentor_actors::retrieval::RetrieverActor;
+use mentor_actors::storage::{BoxedStore, Storage};
 use mentor_actors::telemetry::{Silent, Telemetry};
 use mentor_actors::turn::{TurnServices, TurnSettings};
 use mentor_actors::workers::{RestartBudget, WorkerHealth, WorkerPool};
@@ -26,6 +28,7 @@ use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, StoreIde
 use mentor_engines::llama::{GpuLayers, LlamaConfig, LlamaInfo, LlamaSource, SamplingPreferences};
 use mentor_engines::onnx::{EmbedderConfig, EmbedderInfo, OnnxEmbedder, OnnxTokenCounter};
 use mentor_engines::remote::{RemoteConfig, RemoteInfo, RemoteSource, ServerAddress};
+use mentor_engines::sqlite::SqliteConversations;
 
 use crate::config::{Config, OrAuto};
 use crate::documents::StoredDocuments;
@@ -468,11 +471,54 @@ fn finish_generator(
     Ok(Generator { worker, info, problem: source.problem(), pool })
 }
 
+/// The thread that keeps conversations.
+pub struct ConversationKeeper {
+    /// The way to it.
+    pub storage: Storage,
+    /// `None` when it could not open its store.
+    pool: Option<WorkerPool>,
+}
+
+impl ConversationKeeper {
+    /// Keeps conversations in the data folder. A store that cannot be opened is a problem of readiness, not of the start.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn in_data_dir(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Self> {
+        let data_dir = config.data_dir.clone();
+        let factory: Factory<BoxedStore> = Arc::new(move || Ok(Box::new(SqliteConversations::open(&data_dir)?)));
+        Self::start(&factory, telemetry)
+    }
+
+    /// Keeps conversations for as long as this process lives.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn in_memory(telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Self> {
+        let store = MemoryStore::default();
+        let factory: Factory<BoxedStore> = Arc::new(move || Ok(Box::new(store.clone())));
+        Self::start(&factory, telemetry)
+    }
+
+    fn start(factory: &Factory<BoxedStore>, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Self> {
+        let (storage, pool) = Storage::start(factory, RestartBudget::default(), telemetry)?;
+        Ok(Self { storage, pool })
+    }
+
+    /// Lets the thread end after what it is doing, and waits for it.
+    pub fn stop(self) {
+        self.storage.close();
+        if let Some(pool) = self.pool {
+            pool.join();
+        }
+    }
+}
+
 /// The actors of a tutor. Must be started inside an actix system.
 pub struct Actors {
     /// Finds conversations.
     pub conversations: Addr<ConversationsActor>,
-    /// Lets turns in, those of conversations and others.
+    /// Lets turns in, those of conversations and others; closed when the server stops.
     pub admission: Admission,
     /// What turns ask.
     pub services: TurnServices,
@@ -481,7 +527,7 @@ pub struct Actors {
 impl Tutor {
     /// Starts the actors in front of the engines.
     #[must_use]
-    pub fn start_actors(&self, config: &Config, telemetry: &Arc<dyn Telemetry>) -> Actors {
+    pub fn start_actors(&self, config: &Config, storage: &Storage, telemetry: &Arc<dyn Telemetry>) -> Actors {
         let Retrieval { embedding, store } = &self.retrieval;
         let retriever =
             RetrieverActor::new(store.clone(), config.search_parallel, config.search_queue, telemetry.clone());
@@ -493,11 +539,11 @@ impl Tutor {
             settings: Arc::new(turn_settings(config, &self.generator.info.sampling)),
             documents: Arc::new(StoredDocuments::new(store.clone())),
         };
-        let idle_after = Duration::from_secs(config.conversation_idle_s);
         let admission = Admission::new(config.max_turns);
+        let settings = conversation_settings(config);
         let conversations =
-            ConversationsActor::new(services.clone(), admission.clone(), config.max_conversations, idle_after).start();
-        Actors { conversations, admission, services }
+            ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings).start();
+        Actors { conversations, services, admission }
     }
 
     /// What the program says of its models.
@@ -540,6 +586,16 @@ pub fn context_chars(config: &Config) -> usize {
     /// Tokens of the prompt that are no passage: instructions, question, names of files.
     const OTHER_TOKENS: usize = 120;
     config.prompt_tokens.saturating_sub(OTHER_TOKENS) * TOKEN_CHARS
+}
+
+fn conversation_settings(config: &Config) -> ConversationSettings {
+    const DAY: u64 = 24 * 3_600;
+    let days = config.keep_conversations_days;
+    ConversationSettings {
+        limit: config.max_conversations,
+        idle_after: Duration::from_secs(config.conversation_idle_s),
+        keep: (days > 0).then(|| Duration::from_secs(days.saturating_mul(DAY))),
+    }
 }
 
 /// What the configuration and the model decide about turns.

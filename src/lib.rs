@@ -8,6 +8,7 @@
 //! | [`ingest`] | from a folder to the store |
 //! | [`eval`] | how good retrieval and answers are |
 //! | `archive` | a store in one file, and back |
+//! | [`drain`] | how a server stops without losing anything |
 //! | [`guard`] | keys, tickets, origins, limits: who may do what |
 //! | [`http`] | REST, WebSocket, metrics, the page |
 //! | [`models`] | fetching and checking model files |
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod documents;
+pub mod drain;
 pub mod engines;
 pub mod eval;
 pub mod guard;

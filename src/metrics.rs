@@ -28,6 +28,7 @@ pub struct Metrics {
     pub(crate) http_requests: IntCounterVec,
     pub(crate) http_seconds: HistogramVec,
     pub(crate) ws_connections: IntGauge,
+    pub(crate) ws_evictions: IntCounterVec,
     pub(crate) dataset_version: IntGauge,
     pub(crate) dataset_fragments: IntGauge,
     pub(crate) dataset_rows: IntGauge,
@@ -58,6 +59,7 @@ pub struct Metrics {
     inter_token: Histogram,
     worker_restarts: IntCounterVec,
     conversations: IntGauge,
+    store_seconds: Histogram,
     build_info: IntGaugeVec,
 }
 
@@ -123,6 +125,7 @@ impl Metrics {
                 &["route"],
             )?,
             ws_connections: b.gauge("ws_connections", "Open WebSocket connections")?,
+            ws_evictions: b.counters("ws_evictions_total", "WebSocket clients that were cut off", &["reason"])?,
             dataset_version: b.gauge("dataset_version", "Version of the dataset")?,
             dataset_fragments: b.gauge("dataset_fragments", "Fragments of the dataset")?,
             dataset_rows: b.gauge("dataset_rows", "Chunks in the dataset")?,
@@ -173,6 +176,11 @@ impl Metrics {
                 &["worker", "cause"],
             )?,
             conversations: b.gauge("conversations_active", "Conversations in memory")?,
+            store_seconds: b.histogram(
+                "conversation_store_seconds",
+                "Time to store beginnings and ends of turns",
+                SHORT_SECONDS,
+            )?,
             build_info: b.gauges("build_info", "What runs", &["version", "model", "embedder", "execution_provider"])?,
             registry: b.0,
         })
@@ -267,6 +275,7 @@ impl Telemetry for Metrics {
             Measurement::WorkerRestarted { worker, cause } => {
                 self.worker_restarts.with_label_values(&[worker, cause]).inc()
             }
+            Measurement::TurnsStored { took } => self.store_seconds.observe(seconds(took)),
             Measurement::ConversationsActive(count) => self.conversations.set(gauge(count)),
         }
     }

@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 use actix_web::dev::ServerHandle;
 use futures_util::{SinkExt as _, StreamExt as _};
 use mentor::config::Config;
+use mentor::drain::Drain;
 use mentor::guard::{Clock, Guard};
-use mentor::http::{AskLimits, Doors, EmbeddingDoor, ModelNames, Problem, serve};
+use mentor::http::{AskLimits, Doors, EmbeddingDoor, HEARTBEAT, ModelNames, Problem, serve};
 use mentor::metrics::Metrics;
 use mentor_actors::cancel::CancelToken;
 use serde_json::{Value, json};
@@ -45,18 +46,27 @@ impl Server {
     }
 
     fn start_with(script: Script, max_connections: usize, problems: Vec<Problem>) -> Self {
+        Self::start_changed(script, |doors| {
+            doors.max_connections = max_connections;
+            doors.problems = problems;
+        })
+    }
+
+    fn start_changed(script: Script, change: impl FnOnce(&mut Doors)) -> Self {
         let tutor = Tutor::start(script);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancelToken::default();
         let name = || "fake".to_owned();
-        let doors = Doors {
+        let mut doors = Doors {
             conversations: tutor.conversations.clone(),
+            storage: tutor.storage.clone(),
+            list_conversations: true,
             admission: tutor.admission.clone(),
             services: tutor.services.clone(),
             store: tutor.store.clone(),
             workers: vec![("embed", tutor.embedding.health()), ("generate", tutor.generator.health())],
-            problems,
+            problems: Vec::new(),
             metrics: Arc::new(Metrics::new().unwrap()),
             models: ModelNames {
                 generator: name(),
@@ -70,9 +80,11 @@ impl Server {
             time_limit: PATIENCE,
             max_connections,
             guard: Arc::new(guard()),
+            heartbeat: HEARTBEAT,
             shutdown: shutdown.clone(),
             started: Instant::now(),
         };
+        change(&mut doors);
         let (handle, server) = serve(listener, doors, 1).unwrap();
         actix::spawn(server);
         Self { address, handle, shutdown, tutor }
@@ -90,12 +102,49 @@ impl Server {
                 ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into();
             let mut response = match method {
                 "GET" => agent.get(&url).call(),
+                "DELETE" => agent.delete(&url).call(),
                 _ => agent.post(&url).content_type("application/json").send(body.as_str()),
             }
             .unwrap();
             (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
         };
         tokio::task::spawn_blocking(request).await.unwrap()
+    }
+
+    /// The frames of an event stream up to its end, of a request with these headers.
+    async fn stream(
+        &self,
+        method: &'static str,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: &str,
+    ) -> (u16, Vec<Value>) {
+        let (url, body, headers) = (format!("http://{}{path}", self.address), body.to_owned(), headers.to_vec());
+        let request = move || {
+            let agent: ureq::Agent =
+                ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into();
+            let mut request =
+                ureq::http::Request::builder().method(method).uri(url).header("accept", "text/event-stream");
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            let mut response = agent.run(request.body(body).unwrap()).unwrap();
+            let text = response.body_mut().read_to_string().unwrap();
+            let frames = text.lines().filter_map(|line| line.strip_prefix("data: "));
+            (response.status().as_u16(), frames.map(|frame| serde_json::from_str(frame).unwrap()).collect())
+        };
+        tokio::task::spawn_blocking(request).await.unwrap()
+    }
+
+    /// Stops as the program does at a signal.
+    async fn drain(&self, deadline: Duration) {
+        let drain = Drain {
+            admission: self.tutor.admission.clone(),
+            conversations: self.tutor.conversations.clone(),
+            storage: self.tutor.storage.clone(),
+        };
+        drain.run(deadline, std::future::pending()).await;
+        self.shutdown.cancel();
     }
 
     async fn connect(&self, path: &str) -> Client {
@@ -406,6 +455,221 @@ async fn events_stream_over_http_with_their_numbers() {
     .unwrap();
     assert!(text.starts_with("id: 1\ndata: {"), "{text}");
     assert!(text.trim_end().lines().last().unwrap().contains(r#""type":"complete""#), "{text}");
+    server.stop().await;
+}
+
+fn asked(conversation: &str, turn: &str) -> String {
+    json!({"message": "what is a heap?", "conversation_id": conversation, "turn_id": turn}).to_string()
+}
+
+#[actix::test]
+async fn a_stream_that_was_lost_goes_on_after_the_last_event_id() {
+    let server = Server::start(Script::default());
+    let ask = asked("c", "t");
+    let (_, whole) = server.stream("POST", "/api/chat", &[], &ask).await;
+    for seen in 0..=whole.len() {
+        let (status, rest) = server.stream("POST", "/api/chat", &[("last-event-id", seen.to_string())], &ask).await;
+        assert_eq!((status, rest.as_slice()), (200, &whole[seen..]));
+    }
+    let (status, _) = server.stream("POST", "/api/chat", &[("last-event-id", "x".into())], &ask).await;
+    assert_eq!(status, 400);
+    let new = r#"{"message":"what is a heap?"}"#;
+    let (status, _) = server.stream("POST", "/api/chat", &[("last-event-id", "3".into())], new).await;
+    assert_eq!(status, 400, "a new question cannot be resumed");
+    server.stop().await;
+}
+
+#[actix::test]
+async fn a_stream_whose_client_left_is_cancelled_and_what_was_said_is_kept() {
+    use std::io::Write as _;
+    let gate = Arc::new(Gate::default());
+    let script = Script { gate: gate.clone(), ..Script::default() };
+    let server = Server::start_changed(script, |doors| doors.abandon_after = Duration::ZERO);
+    let body = asked("left", "t");
+    let mut client = std::net::TcpStream::connect(server.address).unwrap();
+    let head = "POST /api/chat HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\ncontent-length:";
+    write!(client, "{head} {}\r\n\r\n{body}", body.len()).unwrap();
+    gate.permit(1);
+    while server.call("GET", "/api/conversations/left", "").await.0 != 200 {}
+    drop(client);
+    let turn = loop {
+        let (_, tree) = server.call("GET", "/api/conversations/left", "").await;
+        if tree["turns"][0]["state"] != "running" {
+            break tree["turns"][0].clone();
+        }
+    };
+    assert_eq!(turn["complete"]["finish_reason"], "cancelled", "{turn}");
+    gate.open();
+    server.stop().await;
+}
+
+#[actix::test]
+async fn a_conversation_can_be_followed_as_an_event_stream_until_the_server_stops() {
+    let server = Server::start(Script::default());
+    let (_, first) = server.stream("POST", "/api/chat", &[], &asked("c", "t1")).await;
+    let follow = server.stream("GET", "/api/conversations/c/events?after=2", &[], "");
+    let then_stop = async {
+        let (_, second) = server.stream("POST", "/api/chat", &[], &asked("c", "t2")).await;
+        server.drain(PATIENCE).await;
+        second
+    };
+    let ((status, followed), second) = tokio::join!(follow, then_stop);
+    let expected: Vec<Value> = first[2..].iter().chain(&second).cloned().collect();
+    assert_eq!((status, followed), (200, expected));
+    let (status, error) = server.call("GET", "/api/conversations/c/events?after=99", "").await;
+    assert_eq!((status, error["error"]["code"].as_str()), (400, Some("invalid_request")));
+    server.stop().await;
+}
+
+#[actix::test]
+async fn an_answer_is_given_again_and_a_question_edited_and_the_tree_shows_it() {
+    let server = Server::start(Script::default());
+    let mut client = server.connect("/c").await;
+    client.say(&json!({"type": "ask", "message": "what is a heap?", "turn_id": "t1"})).await;
+    client.hear_type("complete").await;
+    for frame in [
+        json!({"type": "regenerate", "turn_id": "t1", "new_turn_id": "t2"}),
+        json!({"type": "edit", "turn_id": "t1", "new_turn_id": "t3", "message": "what is a list?"}),
+    ] {
+        // The end of a turn is heard a moment before the conversation is free again.
+        loop {
+            client.say(&frame).await;
+            let answer = client.hear().await.unwrap();
+            if answer["code"] != "turn_in_progress" {
+                break;
+            }
+        }
+        assert_eq!(client.hear_type("complete").await["interaction_id"], frame["new_turn_id"]);
+    }
+    let rating = json!({"interaction_id": "t2", "rating": 4, "feedback_text": "better"});
+    assert_eq!(server.call("POST", "/api/feedback", &rating.to_string()).await.0, 204);
+    let (_, tree) = server.call("GET", "/api/conversations/c", "").await;
+    let turns = tree["turns"].as_array().unwrap();
+    let seen: Vec<_> = turns.iter().map(|turn| (&turn["turn_id"], &turn["parent_id"], &turn["question"])).collect();
+    let (heap, list, none) = (json!("what is a heap?"), json!("what is a list?"), Value::Null);
+    assert_eq!(seen, [(&json!("t1"), &none, &heap), (&json!("t2"), &none, &heap), (&json!("t3"), &none, &list)]);
+    assert_eq!(turns[1]["feedback"], json!({"rating": 4, "feedback_text": "better"}));
+    assert_eq!(turns[0]["complete"]["answer"], "A binary heap is a complete tree in an array.");
+    assert_eq!(turns[2]["last_seq"], tree["last_seq"]);
+    client.say(&json!({"type": "regenerate", "turn_id": "nowhere"})).await;
+    assert_eq!(client.hear().await.unwrap()["code"], "not_found");
+    client.say(&json!({"type": "edit", "turn_id": "t1", "message": ""})).await;
+    assert_eq!(client.hear().await.unwrap()["code"], "invalid_request");
+    server.stop().await;
+}
+
+#[actix::test]
+async fn conversations_are_listed_in_pages_newest_first_and_forgotten_when_deleted() {
+    let server = Server::start(Script::default());
+    for name in ["c1", "c2", "c3"] {
+        assert_eq!(server.call("POST", "/api/chat", &asked(name, "t")).await.0, 200);
+    }
+    let ids = |page: &Value| -> Vec<String> {
+        let all = page["conversations"].as_array().unwrap();
+        all.iter().map(|one| one["conversation_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let (_, first) = server.call("GET", "/api/conversations?limit=2", "").await;
+    assert_eq!(ids(&first), ["c3", "c2"]);
+    assert_eq!(
+        (&first["conversations"][0]["title"], &first["conversations"][0]["turns"]),
+        (&json!("what is a heap?"), &json!(1))
+    );
+    let next = format!("/api/conversations?limit=2&after={}", first["next"].as_str().unwrap());
+    let (_, second) = server.call("GET", &next, "").await;
+    assert_eq!((ids(&second), &second["next"]), (vec!["c1".to_owned()], &Value::Null));
+    assert_eq!(server.call("DELETE", "/api/conversations/c2", "").await.0, 204);
+    let cases = [
+        ("DELETE", "/api/conversations/c2", "", 404, "not_found"),
+        ("GET", "/api/conversations/c2", "", 404, "not_found"),
+        ("GET", "/api/conversations?limit=0", "", 400, "invalid_request"),
+        ("GET", "/api/conversations?limit=x", "", 400, "invalid_request"),
+        ("GET", "/api/conversations?after=x", "", 400, "invalid_request"),
+        ("GET", "/api/conversations/a%2Fb", "", 400, "invalid_request"),
+        ("POST", "/api/feedback", r#"{"interaction_id":"nowhere","rating":3}"#, 404, "not_found"),
+        ("POST", "/api/feedback", r#"{"interaction_id":"t","rating":6}"#, 400, "invalid_request"),
+        ("POST", "/api/feedback", r#"{"interaction_id":"t"}"#, 422, "invalid_request"),
+    ];
+    for (method, path, body, status, code) in cases {
+        let (got, answer) = server.call(method, path, body).await;
+        assert_eq!((got, answer["error"]["code"].as_str()), (status, Some(code)), "{method} {path} -> {answer}");
+    }
+    let rating = r#"{"interaction_id":"t","rating":5}"#;
+    assert_eq!(server.call("POST", "/api/analytics/feedback", rating).await.0, 204);
+    server.stop().await;
+}
+
+#[actix::test]
+async fn conversations_of_nobody_are_not_listed_where_that_is_turned_off() {
+    let server = Server::start_changed(Script::default(), |doors| doors.list_conversations = false);
+    server.call("POST", "/api/chat", &asked("c", "t")).await;
+    assert_eq!(server.call("GET", "/api/conversations", "").await.0, 404);
+    assert_eq!(server.call("GET", "/api/conversations/c", "").await.0, 200, "who knows its id finds it");
+    server.stop().await;
+}
+
+#[actix::test]
+async fn a_server_that_stops_takes_no_question_gives_every_client_its_end_and_then_goes_away() {
+    let gate = Arc::new(Gate::default());
+    let server = Server::start(Script { gate: gate.clone(), ..Script::default() });
+    let (mut one, mut idle) = (server.connect("/one").await, server.connect("/idle").await);
+    one.say(&json!({"message": "what is a heap?"})).await;
+    gate.permit(1);
+    one.hear_type("token").await;
+    let meanwhile = async {
+        while server.call("GET", "/readyz", "").await.0 != 503 {}
+        idle.hear_type("ready").await;
+        idle.say(&json!({"message": "what is a list?"})).await;
+        assert_eq!(idle.hear().await.unwrap()["code"], "unavailable");
+        assert_eq!(server.call("POST", "/api/chat", &asked("c", "t")).await.0, 503);
+        gate.open();
+    };
+    tokio::join!(server.drain(PATIENCE), meanwhile);
+    assert_eq!(one.hear_type("complete").await["finish_reason"], "stop");
+    assert_eq!((one.hear().await, idle.hear().await), (Err(CloseCode::Away), Err(CloseCode::Away)));
+    server.stop().await;
+}
+
+#[actix::test]
+async fn a_turn_that_does_not_end_in_time_is_cut_off_and_its_client_hears_that_before_the_server_goes() {
+    let gate = Arc::new(Gate::default());
+    let server = Server::start(Script { gate: gate.clone(), ..Script::default() });
+    let mut client = server.connect("/c").await;
+    client.say(&json!({"message": "what is a heap?"})).await;
+    gate.permit(1);
+    client.hear_type("token").await;
+    server.drain(Duration::ZERO).await;
+    let complete = client.hear_type("complete").await;
+    assert_eq!((&complete["finish_reason"], &complete["answer"]), (&json!("cancelled"), &json!("A binary heap ")));
+    assert_eq!(client.hear().await, Err(CloseCode::Away));
+    gate.open();
+    server.stop().await;
+}
+
+#[actix::test]
+async fn a_client_that_answers_nothing_is_cut_off_and_counted() {
+    let server = Server::start_changed(Script::default(), |doors| doors.heartbeat = Duration::from_millis(200));
+    let mut healthy = server.connect("/healthy").await;
+    healthy.hear_type("ready").await;
+    // A client answers pings only while it is polled, and this one is not.
+    let _mute = server.connect("/mute").await;
+    let evictions = r#"mentor_ws_evictions_total{reason="silent"} 1"#;
+    while !server.call_text("GET", "/metrics", "").await.1.contains(evictions) {
+        healthy.say(&json!({"type": "ping"})).await;
+        assert_eq!(healthy.hear().await.unwrap()["type"], "pong");
+    }
+    server.stop().await;
+}
+
+#[actix::test]
+async fn a_socket_whose_conversation_was_deleted_begins_it_anew() {
+    let server = Server::start(Script::default());
+    let mut client = server.connect("/c").await;
+    client.say(&json!({"message": "what is a heap?"})).await;
+    client.hear_type("complete").await;
+    while server.call("DELETE", "/api/conversations/c", "").await.0 != 204 {}
+    client.say(&json!({"message": "what is a list?"})).await;
+    assert_eq!(client.hear_type("ready").await["last_seq"], 0);
+    assert_eq!(client.hear_type("workflow").await["seq"], 1);
     server.stop().await;
 }
 

@@ -1,16 +1,25 @@
-//! A conversation: its history, its log of events, and at most one running turn.
+//! A conversation: its history, its log of events, and at most one running turn. It wakes with what the store has of it.
 
 use std::collections::VecDeque;
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, SpawnHandle,
+    WrapFuture,
+};
 
 use crate::admission::{Admission, Admitted};
 use crate::cancel::CancelToken;
-use crate::domain::{ConversationId, ErrorCode, TurnError, TurnId, TurnRequest};
+use crate::domain::{
+    ConversationId, ErrorCode, Owner, StoredConversation, StoredTurn, TurnBegin, TurnError, TurnId, TurnRequest,
+};
+use crate::keeper::Keeper;
 use crate::prompt::Exchange;
+use crate::queue::Lane;
+use crate::storage::{REPLAYED_TURNS, Storage};
 use crate::turn::{Scribe, Turn, TurnOutcome, TurnServices};
 use crate::turn_log::{Cursor, TurnLog};
 
@@ -20,26 +29,47 @@ const HISTORY_LIMIT: usize = 32;
 /// How often a running turn looks whether anybody still watches.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
+/// Another answer to the same question should be another one: at least this temperature, unless the client chose one.
+const REGENERATE_TEMPERATURE: f32 = 0.6;
+
 /// One conversation between a student and the course.
 pub struct ConversationActor {
     id: ConversationId,
+    owner: Option<Owner>,
     services: TurnServices,
     admission: Admission,
+    storage: Storage,
+    /// Why it could not be woken.
+    asleep: Option<TurnError>,
+    /// The exchanges that lead to `head`.
     history: Vec<Exchange>,
+    /// The turn that a question goes on from.
+    head: Option<TurnId>,
     shared: Arc<ConversationState>,
     running: Option<RunningTurn>,
     /// Turns begun lately, with the number of the last event before each: asking again with the same id starts nothing.
     begun: VecDeque<(TurnId, u64)>,
+    /// Whether there are turns that only the store knows.
+    has_older: bool,
 }
 
 struct RunningTurn {
     turn_id: TurnId,
     cancel: CancelToken,
     abandon_after: Duration,
+    /// What it goes on from.
+    history: Vec<Exchange>,
     /// Looks whether anybody still watches; an idle conversation has no timer.
     look_out: SpawnHandle,
     /// Freed when the turn ends.
     _admitted: Admitted,
+}
+
+/// Where a turn stands in the tree.
+struct Place {
+    parent: Option<TurnId>,
+    /// The exchanges that lead to the parent.
+    history: Vec<Exchange>,
 }
 
 /// What others may see of a conversation without asking its actor.
@@ -59,33 +89,112 @@ impl ConversationState {
 }
 
 impl ConversationActor {
-    /// A new conversation, with the state that others share with it.
+    /// A conversation, with the state that others share with it. It belongs to `owner` unless the store knows better.
     #[must_use]
     pub fn new(
         id: ConversationId,
+        owner: Option<Owner>,
         services: TurnServices,
         admission: Admission,
+        storage: Storage,
         shared: Arc<ConversationState>,
     ) -> Self {
-        Self { id, services, admission, history: Vec::new(), shared, running: None, begun: VecDeque::new() }
+        Self {
+            id,
+            owner,
+            services,
+            admission,
+            storage,
+            asleep: None,
+            history: Vec::new(),
+            head: None,
+            shared,
+            running: None,
+            begun: VecDeque::new(),
+            has_older: false,
+        }
     }
 
-    fn begin(&mut self, request: TurnRequest, admitted: Admitted, ctx: &mut Context<Self>) {
+    fn wake(&mut self, stored: StoredConversation, history: Vec<Exchange>) {
+        let forgotten = match stored.turns.first() {
+            Some(oldest) if stored.has_older => oldest.first_seq - 1,
+            _ => 0,
+        };
+        self.owner = stored.owner;
+        self.has_older = stored.has_older;
+        self.head = stored.head;
+        self.history = history;
+        self.begun = stored.turns.iter().map(|turn| (turn.turn_id.clone(), turn.first_seq - 1)).collect();
+        self.shared.log.restore(stored.turns.into_iter().flat_map(|turn| turn.events).collect(), forgotten);
+    }
+
+    /// A reader of a turn that was begun before and whose events are here.
+    fn cursor_of(&self, turn_id: &TurnId) -> Option<Cursor> {
+        let (_, before) = self.begun.iter().find(|(begun, _)| begun == turn_id)?;
+        self.shared.log.holds_since(*before).then(|| self.shared.log.watch(*before))
+    }
+
+    /// Whether the store may know a turn of this id whose events are not here.
+    fn may_be_stored(&self, turn_id: &TurnId) -> bool {
+        self.has_older || self.begun.iter().any(|(begun, _)| begun == turn_id)
+    }
+
+    fn start(&mut self, request: TurnRequest, place: Place, ctx: &mut Context<Self>) -> Result<Cursor, TurnError> {
+        // It may have been begun while the store was asked.
+        if let Some(cursor) = self.cursor_of(&request.turn_id) {
+            return Ok(cursor);
+        }
+        if let Some(running) = &self.running {
+            let message = format!("turn {} is still running in this conversation", running.turn_id);
+            return Err(TurnError::new(ErrorCode::TurnInProgress, message));
+        }
+        let admitted = self.admission.admit()?;
+        let before = self.shared.log.last_seq();
+        let cursor = self.shared.log.watch(before);
+        if self.begun.len() == HISTORY_LIMIT {
+            self.begun.pop_front();
+            self.has_older = true;
+        }
+        self.begun.push_back((request.turn_id.clone(), before));
+        self.begin(request, place, before + 1, admitted, ctx);
+        Ok(cursor)
+    }
+
+    fn begin(
+        &mut self,
+        request: TurnRequest,
+        place: Place,
+        first_seq: u64,
+        admitted: Admitted,
+        ctx: &mut Context<Self>,
+    ) {
         let cancel = CancelToken::default();
         self.running = Some(RunningTurn {
             turn_id: request.turn_id.clone(),
             cancel: cancel.clone(),
             abandon_after: request.abandon_after,
+            history: place.history.clone(),
             look_out: ctx.run_interval(WATCH_INTERVAL, |conversation, _| conversation.cancel_if_abandoned()),
             _admitted: admitted,
         });
         self.shared.busy.store(true, Ordering::Release);
+        let begin = TurnBegin {
+            conversation_id: self.id.clone(),
+            owner: self.owner.clone(),
+            turn_id: request.turn_id.clone(),
+            parent: place.parent,
+            question: request.message.clone(),
+            asked_at: SystemTime::now(),
+            first_seq,
+        };
+        let scribe = Scribe::new(self.shared.log.clone(), request.turn_id.clone())
+            .kept_by(Keeper::new(self.storage.clone(), begin));
         let turn = Turn {
             services: self.services.clone(),
             conversation_id: self.id.clone(),
-            history: self.history.clone(),
+            history: place.history,
             cancel,
-            scribe: Scribe::new(self.shared.log.clone(), request.turn_id.clone()),
+            scribe,
             read: None,
             request,
         };
@@ -93,12 +202,16 @@ impl ConversationActor {
     }
 
     fn end(&mut self, outcome: TurnOutcome, ctx: &mut Context<Self>) {
-        if let Some(ended) = self.running.take() {
-            ctx.cancel_future(ended.look_out);
-        }
         self.shared.busy.store(false, Ordering::Release);
+        let Some(ended) = self.running.take() else { return };
+        ctx.cancel_future(ended.look_out);
+        if let Some((_, before)) = self.begun.iter().rev().nth(REPLAYED_TURNS - 1) {
+            self.shared.log.forget(*before);
+        }
         if let Some(exchange) = outcome {
-            if self.history.len() == HISTORY_LIMIT {
+            self.history = ended.history;
+            self.head = Some(ended.turn_id);
+            if self.history.len() >= HISTORY_LIMIT {
                 self.history.remove(0);
             }
             // Only the last prompt can be gone on with: older ones need not be kept.
@@ -122,9 +235,52 @@ impl ConversationActor {
 impl Actor for ConversationActor {
     type Context = Context<Self>;
 
+    /// Nothing is answered before the store was asked.
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let (storage, id) = (self.storage.clone(), self.id.clone());
+        let waking = async move {
+            let Some(stored) = storage.wake(id.clone()).await? else { return Ok(None) };
+            let Some(head) = stored.head.clone() else { return Ok(Some((stored, Vec::new()))) };
+            let path = storage.run(Lane::Interactive, move |store| store.path(&id, &head, HISTORY_LIMIT)).await?;
+            Ok(Some((stored, path)))
+        };
+        ctx.wait(waking.into_actor(self).map(|woken, conversation, _| match woken {
+            Ok(Some((stored, history))) => conversation.wake(stored, history),
+            Ok(None) => {}
+            Err(error) => conversation.asleep = Some(error),
+        }));
+    }
+
     fn stopped(&mut self, _: &mut Self::Context) {
         self.shared.busy.store(false, Ordering::Release);
     }
+}
+
+/// Answered once the conversation knows what the store has of it.
+#[derive(Message)]
+#[rtype(result = "Result<(), TurnError>")]
+pub(crate) struct WhenAwake {
+    /// Who wants it.
+    pub owner: Option<Owner>,
+}
+
+impl Handler<WhenAwake> for ConversationActor {
+    type Result = Result<(), TurnError>;
+
+    fn handle(&mut self, WhenAwake { owner }: WhenAwake, ctx: &mut Self::Context) -> Self::Result {
+        if let Some(error) = &self.asleep {
+            // Whoever comes next wakes another.
+            ctx.stop();
+            return Err(error.clone());
+        }
+        if self.owner == owner { Ok(()) } else { Err(no_conversation(&self.id)) }
+    }
+}
+
+/// The error of a conversation that is not there, or not there for whoever asks.
+#[must_use]
+pub fn no_conversation(id: &ConversationId) -> TurnError {
+    TurnError::new(ErrorCode::NotFound, format!("there is no conversation {id}"))
 }
 
 /// Asks a question. The reader it returns begins with the turn's first event. The same `turn_id` again starts nothing: its
@@ -134,26 +290,96 @@ impl Actor for ConversationActor {
 pub struct StartTurn(pub TurnRequest);
 
 impl Handler<StartTurn> for ConversationActor {
-    type Result = Result<Cursor, TurnError>;
+    type Result = ResponseActFuture<Self, Result<Cursor, TurnError>>;
 
     fn handle(&mut self, StartTurn(request): StartTurn, ctx: &mut Self::Context) -> Self::Result {
-        if let Some((_, before)) = self.begun.iter().find(|(begun, _)| *begun == request.turn_id) {
-            return Ok(self.shared.log.watch(*before));
+        let known = self.cursor_of(&request.turn_id);
+        if known.is_some() || !self.may_be_stored(&request.turn_id) {
+            let place = Place { parent: self.head.clone(), history: self.history.clone() };
+            let started = known.map_or_else(|| self.start(request, place, ctx), Ok);
+            return Box::pin(ready(started).into_actor(self));
         }
-        if let Some(running) = &self.running {
-            let message = format!("turn {} is still running in this conversation", running.turn_id);
-            return Err(TurnError::new(ErrorCode::TurnInProgress, message));
-        }
-        let admitted = self.admission.admit()?;
-        let before = self.shared.log.last_seq();
-        let cursor = self.shared.log.watch(before);
-        if self.begun.len() == HISTORY_LIMIT {
-            self.begun.pop_front();
-        }
-        self.begun.push_back((request.turn_id.clone(), before));
-        self.begin(request, admitted, ctx);
-        Ok(cursor)
+        let (storage, id, turn_id) = (self.storage.clone(), self.id.clone(), request.turn_id.clone());
+        let looking = async move { storage.run(Lane::Interactive, move |store| store.turn(&id, &turn_id)).await };
+        Box::pin(looking.into_actor(self).map(|former, conversation, ctx| match former? {
+            Some(former) => replay(former),
+            None => {
+                let place = Place { parent: conversation.head.clone(), history: conversation.history.clone() };
+                conversation.start(request, place, ctx)
+            }
+        }))
     }
+}
+
+/// A turn in the place of an earlier one: a sibling of it, that goes on from the same parent. The earlier one stays.
+#[derive(Message)]
+#[rtype(result = "Result<Cursor, TurnError>")]
+pub struct StartSibling {
+    /// The earlier turn.
+    pub of: TurnId,
+    /// Whether the earlier question is asked once more; the message of `request` is not looked at then.
+    pub repeats: bool,
+    /// The new turn.
+    pub request: TurnRequest,
+}
+
+impl Handler<StartSibling> for ConversationActor {
+    type Result = ResponseActFuture<Self, Result<Cursor, TurnError>>;
+
+    fn handle(&mut self, sibling: StartSibling, _: &mut Self::Context) -> Self::Result {
+        if let Some(cursor) = self.cursor_of(&sibling.request.turn_id) {
+            return Box::pin(ready(Ok(cursor)).into_actor(self));
+        }
+        let StartSibling { of, repeats, mut request } = sibling;
+        let (storage, id, new) = (self.storage.clone(), self.id.clone(), request.turn_id.clone());
+        let looking = async move {
+            let missing = TurnError::new(ErrorCode::NotFound, format!("there is no turn {of} in this conversation"));
+            let found = storage.run(Lane::Interactive, move |store| {
+                let former = store.turn(&id, &new)?;
+                let Some(earlier) = store.turn(&id, &of)? else { return Ok((former, None)) };
+                let history = match &earlier.parent {
+                    Some(parent) => store.path(&id, parent, HISTORY_LIMIT)?,
+                    None => Vec::new(),
+                };
+                Ok((former, Some((earlier, history))))
+            });
+            let (former, earlier) = found.await?;
+            Ok((former, earlier.ok_or(missing)?))
+        };
+        Box::pin(looking.into_actor(self).map(move |found, conversation, ctx| {
+            let (former, (earlier, history)) = found?;
+            if let Some(former) = former {
+                return replay(former);
+            }
+            if repeats {
+                request.message = earlier.question;
+                conversation.vary(&mut request);
+            }
+            conversation.start(request, Place { parent: earlier.parent, history }, ctx)
+        }))
+    }
+}
+
+impl ConversationActor {
+    /// Lets the same question get another answer, unless the client chose how.
+    fn vary(&self, request: &mut TurnRequest) {
+        let configured = self.services.settings.sampling.temperature;
+        request.options.temperature.get_or_insert(configured.max(REGENERATE_TEMPERATURE));
+        // The low bits of such an id are random.
+        #[allow(clippy::cast_possible_truncation)]
+        request.options.seed.get_or_insert_with(|| uuid::Uuid::now_v7().as_u128() as u32);
+    }
+}
+
+/// A reader of a turn that is only in the store.
+fn replay(turn: StoredTurn) -> Result<Cursor, TurnError> {
+    if turn.events.is_empty() {
+        let message = format!("turn {} has no end in the store: ask again under another id", turn.turn_id);
+        return Err(TurnError::new(ErrorCode::Unavailable, message));
+    }
+    let log = Arc::new(TurnLog::default());
+    log.restore(turn.events, turn.first_seq - 1);
+    Ok(log.watch(turn.first_seq - 1))
 }
 
 /// Stops the running turn; what was said so far is kept. No effect when that turn is not running.
@@ -175,7 +401,7 @@ impl Handler<Cancel> for ConversationActor {
     }
 }
 
-/// Ends the conversation; a running turn ends with an error.
+/// Ends the conversation's actor; a running turn ends with an error.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Close;

@@ -12,6 +12,7 @@
 //! | prompt, generation | [`prompt`], [`generation`] |
 //! | each sentence finds its source | [`attribution`] |
 //! | events wait, numbered, for readers | [`turn_log`] |
+//! | all of it is kept, and read again after a sleep or a restart | [`keeper`], [`storage`], [`memory_store`] |
 //!
 //! Engines stand behind the traits of [`ports`]; [`turn`] is where the steps follow each other.
 
@@ -27,6 +28,8 @@ pub mod deadline;
 pub mod domain;
 pub mod embedding;
 pub mod generation;
+mod keeper;
+pub mod memory_store;
 pub mod ports;
 pub mod prompt;
 pub mod query;
@@ -34,6 +37,7 @@ pub mod queue;
 pub mod ranking;
 pub mod retrieval;
 pub mod stateless;
+pub mod storage;
 pub mod telemetry;
 pub mod turn;
 pub mod turn_log;

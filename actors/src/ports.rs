@@ -4,13 +4,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 
 use crate::domain::{
-    Chunk, CorpusStats, DocumentContent, DocumentId, DocumentRecord, EmbeddedChunk, Embedding, EngineError,
-    FinishReason, Found, Usage,
+    Chunk, ConversationId, ConversationSummary, CorpusStats, DocumentContent, DocumentId, DocumentRecord,
+    EmbeddedChunk, Embedding, EngineError, Feedback, FinishReason, Found, ListPlace, Owner, StoredConversation,
+    StoredTurn, TurnChange, TurnId, Usage,
 };
+use crate::prompt::Exchange;
 
 /// Builds an engine on the thread that will own it, and again after a crash.
 pub type Factory<E> = Arc<dyn Fn() -> Result<E, EngineError> + Send + Sync>;
@@ -94,6 +97,65 @@ pub trait Corpus: Send {
     /// # Errors
     /// [`EngineError::Failed`] when the store cannot be written.
     fn finish(&mut self) -> Result<CorpusStats, EngineError>;
+}
+
+/// Keeps conversations. Lives on one worker thread and is the only one who writes to its data.
+///
+/// Every method fails with [`EngineError::Failed`] when the store cannot be read or written; nothing is changed then.
+pub trait ConversationStore {
+    /// Makes these changes in order, all of them or none. A turn whose end was written survives power loss when this returns;
+    /// one that only began survives the end of the process. With no changes it tries whether it could write.
+    ///
+    /// # Errors
+    /// See above.
+    fn write(&mut self, changes: &[TurnChange]) -> Result<(), EngineError>;
+    /// A conversation with its newest turns, at most that many.
+    ///
+    /// # Errors
+    /// See above.
+    fn conversation(&mut self, id: &ConversationId, turns: usize) -> Result<Option<StoredConversation>, EngineError>;
+    /// One turn of a conversation.
+    ///
+    /// # Errors
+    /// See above.
+    fn turn(&mut self, id: &ConversationId, turn: &TurnId) -> Result<Option<StoredTurn>, EngineError>;
+    /// The turns of a conversation whose first event has a number above `after`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// See above.
+    fn turns(&mut self, id: &ConversationId, after: u64, limit: usize) -> Result<Vec<StoredTurn>, EngineError>;
+    /// The questions and answers that lead to a turn, itself the last one, at most `limit`. Turns without an answer are passed
+    /// over.
+    ///
+    /// # Errors
+    /// See above.
+    fn path(&mut self, id: &ConversationId, to: &TurnId, limit: usize) -> Result<Vec<Exchange>, EngineError>;
+    /// The conversations of an owner after a place in the list, at most `limit`.
+    ///
+    /// # Errors
+    /// See above.
+    fn list(
+        &mut self,
+        owner: Option<&Owner>,
+        after: Option<ListPlace>,
+        limit: usize,
+    ) -> Result<Vec<ConversationSummary>, EngineError>;
+    /// Notes what a student thought of a turn of theirs, instead of what they thought before; of turns with this id in several
+    /// conversations the newest. Whether there is such a turn.
+    ///
+    /// # Errors
+    /// See above.
+    fn rate(&mut self, owner: Option<&Owner>, turn: &TurnId, feedback: &Feedback) -> Result<bool, EngineError>;
+    /// Forgets a conversation with all its turns. Whether there was one.
+    ///
+    /// # Errors
+    /// See above.
+    fn remove(&mut self, id: &ConversationId) -> Result<bool, EngineError>;
+    /// Forgets conversations in which nothing has happened since then, at most `limit` at once. How many there were.
+    ///
+    /// # Errors
+    /// See above.
+    fn remove_unchanged_since(&mut self, time: SystemTime, limit: usize) -> Result<usize, EngineError>;
 }
 
 /// Reads the text of a document.

@@ -96,6 +96,11 @@ pub enum Measurement {
         /// Why.
         cause: &'static str,
     },
+    /// Beginnings and ends of turns were written together.
+    TurnsStored {
+        /// Time in the store.
+        took: Duration,
+    },
     /// Conversations in memory.
     ConversationsActive(usize),
 }

@@ -13,11 +13,12 @@ use crate::attribution::{Attribution, Examination};
 use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
 use crate::domain::{
-    AnswerOptions, Completion, ConversationId, DocumentId, ErrorCode, FinishReason, Grounding, ScoredPassage, Timings,
-    TurnError, TurnEvent, TurnId, TurnRequest, Usage, WorkflowNode,
+    AnswerOptions, Completion, ConversationId, DocumentId, ErrorCode, FinishReason, Grounding, NumberedEvent,
+    ScoredPassage, Timings, TurnError, TurnEvent, TurnId, TurnRequest, Usage, WorkflowNode,
 };
 use crate::embedding::{EmbedQuery, EmbedTexts, EmbeddingPoolActor};
 use crate::generation::{Generate, GenerationEvent, GeneratorActor};
+use crate::keeper::Keeper;
 use crate::ports::{PromptMessage, Sampling, SearchQuery};
 use crate::prompt::{Exchange, PromptParts, place_of};
 use crate::query::condense;
@@ -175,24 +176,27 @@ impl Turn {
     pub async fn run(mut self) -> TurnOutcome {
         let start = Instant::now();
         let deadline = Deadline::after(self.services.settings.time_limit);
-        let result = match self.answer(start, deadline).await {
-            Err(_) if self.cancel.is_cancelled() => Ok(self.cancelled_early(start)),
-            other => other,
+        let result = match self.scribe.begin().await {
+            Err(error) => Err(error),
+            Ok(()) => match self.answer(start, deadline).await {
+                Err(_) if self.cancel.is_cancelled() => Ok(self.cancelled_early(start)),
+                other => other,
+            },
         };
-        let outcome = result.as_ref().map(|done| done.finish_reason).map_err(|error| error.code);
+        let end = result.map_or_else(TurnEvent::Failed, |completion| TurnEvent::Completed(Box::new(completion)));
+        let end = self.scribe.keep(end).await;
+        let (outcome, exchange) = match &end {
+            TurnEvent::Completed(done) => (Ok(done.finish_reason), Some(self.exchange(&done.answer))),
+            TurnEvent::Failed(error) => (Err(error.code), None),
+            _ => (Err(ErrorCode::Internal), None),
+        };
         self.services.telemetry.record(Measurement::TurnEnded { outcome, total: start.elapsed() });
-        match result {
-            Ok(completion) => {
-                let (question, answer) = (self.request.message.clone(), completion.answer.clone());
-                let exchange = Exchange { question, read: self.read.take(), answer };
-                self.scribe.end(TurnEvent::Completed(Box::new(completion)));
-                Some(exchange)
-            }
-            Err(error) => {
-                self.scribe.end(TurnEvent::Failed(error));
-                None
-            }
-        }
+        self.scribe.end(end);
+        exchange
+    }
+
+    fn exchange(&mut self, answer: &str) -> Exchange {
+        Exchange { question: self.request.message.clone(), read: self.read.take(), answer: answer.to_owned() }
     }
 
     async fn answer(&mut self, start: Instant, deadline: Deadline) -> Result<Completion, TurnError> {
@@ -445,11 +449,47 @@ pub(crate) struct Scribe {
     turn_id: TurnId,
     path: Vec<WorkflowNode>,
     ended: bool,
+    /// `None` for a turn that is not kept.
+    keeper: Option<Keeper>,
 }
 
 impl Scribe {
     pub fn new(log: Arc<TurnLog>, turn_id: TurnId) -> Self {
-        Self { log, turn_id, path: Vec::new(), ended: false }
+        Self { log, turn_id, path: Vec::new(), ended: false, keeper: None }
+    }
+
+    /// The same, of a turn that goes into the store as well.
+    pub fn kept_by(mut self, keeper: Keeper) -> Self {
+        self.keeper = Some(keeper);
+        self
+    }
+
+    /// Stores the turn's beginning: before anybody can have seen an event of it.
+    async fn begin(&mut self) -> Result<(), TurnError> {
+        match &mut self.keeper {
+            Some(keeper) => keeper.begin().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Stores the turn as it will be once it ends with this event. What to end it with then: an answer that could not be stored
+    /// becomes an error, since nothing is called complete that a restart would lose.
+    async fn keep(&mut self, end: TurnEvent) -> TurnEvent {
+        let events = self.events_with(&end);
+        let Some(keeper) = &mut self.keeper else { return end };
+        match (keeper.end(events).await, end) {
+            (Err(error), TurnEvent::Completed(_)) => TurnEvent::Failed(not_stored(&error)),
+            (_, end) => end,
+        }
+    }
+
+    /// All events of the turn, with the one that will end it: nobody else writes into the log meanwhile.
+    fn events_with(&self, end: &TurnEvent) -> Vec<NumberedEvent> {
+        let Some(keeper) = &self.keeper else { return Vec::new() };
+        let mut events = self.log.since(keeper.first_seq() - 1);
+        let seq = self.log.last_seq() + 1;
+        events.push(NumberedEvent { seq, turn_id: self.turn_id.clone(), event: end.clone() });
+        events
     }
 
     fn note(&self, event: TurnEvent) {
@@ -473,9 +513,22 @@ impl Scribe {
 
 impl Drop for Scribe {
     fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
         let error = TurnError::new(ErrorCode::Internal, "the conversation stopped unexpectedly, ask again");
-        self.end(TurnEvent::Failed(error.retry_after(Duration::from_secs(1))));
+        let end = TurnEvent::Failed(error.retry_after(Duration::from_secs(1)));
+        let events = self.events_with(&end);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.end_later(events);
+        }
+        self.end(end);
     }
+}
+
+fn not_stored(error: &TurnError) -> TurnError {
+    let message = "the answer was written but could not be stored, so it does not count: ask again";
+    TurnError { retry_after: error.retry_after, ..TurnError::new(ErrorCode::Unavailable, message) }
 }
 
 /// What is configured, with what the client chose for this turn.

@@ -25,9 +25,12 @@ pub struct TurnLog {
 
 #[derive(Debug)]
 struct State {
+    /// In order of their numbers, which may be skipped where a turn was interrupted by the end of the program.
     events: VecDeque<NumberedEvent>,
     /// Number of the newest event; 0 before the first.
     last_seq: u64,
+    /// Number of the newest event that is not kept any more; 0 while all are.
+    forgotten: u64,
     /// Highest number that any reader has taken: later tokens must not be joined to it.
     highest_read: u64,
     /// Readers now, and since when there has been none.
@@ -52,6 +55,7 @@ impl TurnLog {
         let state = State {
             events: VecDeque::new(),
             last_seq: 0,
+            forgotten: 0,
             highest_read: 0,
             readers: 0,
             unwatched_since: Some(Instant::now()),
@@ -70,9 +74,7 @@ impl TurnLog {
         if !state.join_token(turn_id, &event) {
             state.last_seq += 1;
             let seq = state.last_seq;
-            if state.events.len() == self.capacity {
-                state.events.pop_front();
-            }
+            state.make_room(turn_id, self.capacity);
             state.events.push_back(NumberedEvent { seq, turn_id: turn_id.clone(), event });
         }
         let last_seq = state.last_seq;
@@ -84,6 +86,47 @@ impl TurnLog {
     #[must_use]
     pub fn last_seq(&self) -> u64 {
         self.lock().last_seq
+    }
+
+    /// Puts the events of former turns into an empty log, in order; those up to `forgotten` are not kept.
+    pub fn restore(&self, events: Vec<NumberedEvent>, forgotten: u64) {
+        let mut state = self.lock();
+        state.last_seq = events.last().map_or(forgotten, |event| event.seq);
+        state.forgotten = forgotten;
+        state.highest_read = state.last_seq;
+        state.events = events.into();
+        let last_seq = state.last_seq;
+        drop(state);
+        self.newest.send_replace(last_seq);
+    }
+
+    /// Keeps no event up to that number any more.
+    pub fn forget(&self, up_to: u64) {
+        let mut state = self.lock();
+        let gone = state.place_of(up_to + 1);
+        state.events.drain(..gone);
+        state.forgotten = state.forgotten.max(up_to);
+    }
+
+    /// The events after that number, as far as they are kept.
+    #[must_use]
+    pub fn since(&self, after: u64) -> Vec<NumberedEvent> {
+        let state = self.lock();
+        state.events.iter().skip(state.place_of(after + 1)).cloned().collect()
+    }
+
+    /// Whether all events after that number are kept.
+    #[must_use]
+    pub fn holds_since(&self, after: u64) -> bool {
+        self.lock().forgotten <= after
+    }
+
+    /// Counts as watched until now: whoever found the conversation has a moment to begin reading.
+    pub fn touch(&self) {
+        let mut state = self.lock();
+        if state.readers == 0 {
+            state.unwatched_since = Some(Instant::now());
+        }
     }
 
     /// Since when nobody has read this log; `None` while somebody does.
@@ -102,16 +145,17 @@ impl TurnLog {
         Cursor { next: after + 1, wake: self.newest.subscribe(), log: self.clone() }
     }
 
+    /// The first event with that number or a higher one.
     fn take(&self, seq: u64) -> Result<Option<NumberedEvent>, Lagged> {
         let mut state = self.lock();
-        if seq > state.last_seq {
-            return Ok(None);
+        if seq <= state.forgotten {
+            return Err(Lagged);
         }
-        let oldest = state.events.front().map_or(state.last_seq + 1, |event| event.seq);
-        let place = seq.checked_sub(oldest).and_then(|place| usize::try_from(place).ok()).ok_or(Lagged)?;
-        let event = state.events.get(place).cloned().ok_or(Lagged)?;
-        state.highest_read = state.highest_read.max(seq);
-        Ok(Some(event))
+        let event = state.events.get(state.place_of(seq)).cloned();
+        if let Some(event) = &event {
+            state.highest_read = state.highest_read.max(event.seq);
+        }
+        Ok(event)
     }
 
     fn leave(&self) {
@@ -124,6 +168,25 @@ impl TurnLog {
 }
 
 impl State {
+    /// Where the first event with that number or a higher one stands. Most readers want one of the newest.
+    fn place_of(&self, seq: u64) -> usize {
+        let from_behind = self.events.iter().rev().take_while(|event| event.seq >= seq).take(8).count();
+        if from_behind < 8 {
+            return self.events.len() - from_behind;
+        }
+        self.events.partition_point(|event| event.seq < seq)
+    }
+
+    /// Forgets the oldest event when every place is taken. A turn that runs keeps all of its events: it is stored with them.
+    fn make_room(&mut self, running: &TurnId, capacity: usize) {
+        if self.events.len() < capacity || self.events.front().is_none_or(|event| event.turn_id == *running) {
+            return;
+        }
+        if let Some(gone) = self.events.pop_front() {
+            self.forgotten = gone.seq;
+        }
+    }
+
     /// Joins a token to the newest event where that is a token of the same turn which nobody has read.
     fn join_token(&mut self, turn: &TurnId, event: &TurnEvent) -> bool {
         let unread = self.highest_read < self.last_seq;
@@ -155,8 +218,8 @@ impl Cursor {
     /// [`Lagged`] when it is gone; the cursor stays where it is.
     pub fn try_next(&mut self) -> Result<Option<NumberedEvent>, Lagged> {
         let event = self.log.take(self.next)?;
-        if event.is_some() {
-            self.next += 1;
+        if let Some(event) = &event {
+            self.next = event.seq + 1;
         }
         Ok(event)
     }
@@ -250,6 +313,33 @@ mod tests {
         }
         assert_eq!(cursor.try_next(), Err(Lagged));
         assert!(log.watch(1).try_next().unwrap().is_some());
+    }
+
+    #[test]
+    fn the_running_turn_keeps_its_events_and_former_ones_make_room() {
+        let log = Arc::new(TurnLog::new(3));
+        let mut reader = log.watch(0);
+        for (name, text) in [("old", "a"), ("new", "b"), ("new", "c"), ("new", "d"), ("new", "e")] {
+            log.append(&turn(name), token(text));
+            reader.try_next().unwrap();
+        }
+        let kept: Vec<u64> = log.since(1).iter().map(|event| event.seq).collect();
+        assert_eq!(kept, [2, 3, 4, 5]);
+        assert!(log.holds_since(1) && !log.holds_since(0));
+        log.forget(3);
+        assert_eq!((log.watch(2).try_next(), log.since(0).len()), (Err(Lagged), 2));
+    }
+
+    #[test]
+    fn a_restored_log_goes_on_where_it_ended_and_passes_over_numbers_that_were_skipped() {
+        let log = Arc::new(TurnLog::default());
+        let event = |seq: u64| NumberedEvent { seq, turn_id: turn("t"), event: token("x") };
+        log.restore(vec![event(5), event(6), event(1_000)], 4);
+        assert_eq!(log.watch(3).try_next(), Err(Lagged));
+        let mut cursor = log.watch(6);
+        log.append(&turn("t"), token("live"));
+        let read: Vec<u64> = std::iter::from_fn(|| cursor.try_next().unwrap()).map(|event| event.seq).collect();
+        assert_eq!(read, [1_000, 1_001], "what was read before is not joined with what comes");
     }
 
     #[test]

@@ -110,6 +110,12 @@ pub struct Starting<I> {
 }
 
 impl<I> Starting<I> {
+    /// The state of its threads, also when they never get ready.
+    #[must_use]
+    pub fn health(&self) -> Arc<WorkerHealth> {
+        self.pool.health()
+    }
+
     /// Waits until every engine is built.
     ///
     /// # Errors

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mentor_actors::conversation::{Cancel, StartTurn};
-use mentor_actors::conversations::Open;
 use mentor_actors::domain::*;
 use mentor_actors::telemetry::AttributionMethod;
 use support::*;
@@ -283,7 +282,7 @@ async fn the_longest_idle_conversation_makes_room_for_a_new_one() {
     for name in ["c2", "c3", "c4", "c5"] {
         tutor.open(name).await;
     }
-    let again = tutor.conversations.send(Open(ConversationId::parse("c1").unwrap())).await.unwrap().unwrap();
+    let again = tutor.open("c1").await;
     assert!(!Arc::ptr_eq(&first.state, &again.state));
     assert_eq!(tutor.store.searches.load(Ordering::SeqCst), 0);
 }

@@ -16,5 +16,8 @@ pub mod onnx;
 pub mod remote;
 #[cfg(feature = "remote")]
 mod secret;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
 #[cfg(feature = "remote")]
 pub use secret::Secret;

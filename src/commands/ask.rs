@@ -12,7 +12,7 @@ use mentor_actors::turn_log::Cursor;
 use super::silent;
 use crate::cli::AskArgs;
 use crate::config::Config;
-use crate::engines::{self, Tutor};
+use crate::engines::{self, ConversationKeeper, Tutor};
 use crate::http::completion_json;
 
 /// # Errors
@@ -20,9 +20,11 @@ use crate::http::completion_json;
 pub fn ask(config: &Config, arguments: AskArgs) -> anyhow::Result<u8> {
     let telemetry = silent();
     let tutor = engines::for_answers(config, &telemetry)?;
+    let keeper = ConversationKeeper::in_memory(&telemetry)?;
     let json = arguments.json;
-    let result = actix::System::new().block_on(answer(&tutor, config, arguments));
+    let result = actix::System::new().block_on(answer(&tutor, &keeper, config, arguments));
     tutor.stop();
+    keeper.stop();
     let (turn_id, done) = result?;
     if json {
         println!("{}", completion_json(&turn_id, &done))
@@ -32,9 +34,14 @@ pub fn ask(config: &Config, arguments: AskArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-async fn answer(tutor: &Tutor, config: &Config, arguments: AskArgs) -> anyhow::Result<(TurnId, Completion)> {
-    let actors = tutor.start_actors(config, &silent());
-    let conversation = actors.conversations.send(Open(ConversationId::generate())).await??;
+async fn answer(
+    tutor: &Tutor,
+    keeper: &ConversationKeeper,
+    config: &Config,
+    arguments: AskArgs,
+) -> anyhow::Result<(TurnId, Completion)> {
+    let actors = tutor.start_actors(config, &keeper.storage, &silent());
+    let conversation = actors.conversations.send(Open { id: ConversationId::generate(), owner: None }).await??;
     let turn_id = TurnId::generate();
     let request = TurnRequest {
         turn_id: turn_id.clone(),

@@ -20,7 +20,7 @@ use mentor_actors::retrieval::{RetrieverActor, Search};
 use super::silent;
 use crate::cli::EvalArgs;
 use crate::config::Config;
-use crate::engines::{self, Actors, Retrieval};
+use crate::engines::{self, Actors, ConversationKeeper, Retrieval};
 use crate::eval::DEPTH;
 use crate::eval::answers::{JudgedAnswer, judge_answer};
 use crate::eval::html::page;
@@ -70,12 +70,14 @@ fn measure(config: &Config, name: &str, all: &[Question], arguments: &EvalArgs) 
     let asked = &all[..arguments.limit.unwrap_or(all.len()).min(all.len())];
     let (outcomes, answers) = if arguments.answers {
         let tutor = engines::for_answers(config, &silent())?;
+        let keeper = ConversationKeeper::in_memory(&silent())?;
         let result = actix::System::new().block_on(async {
             let outcomes = find_all(config, &tutor.retrieval, asked, all).await?;
-            let actors = tutor.start_actors(config, &silent());
+            let actors = tutor.start_actors(config, &keeper.storage, &silent());
             Ok((outcomes, answer_all(&actors, asked, all).await?))
         });
         tutor.stop();
+        keeper.stop();
         result
     } else {
         let retrieval = engines::for_retrieval(config, &silent())?;
@@ -145,7 +147,7 @@ async fn answer_all(actors: &Actors, asked: &[Question], all: &[Question]) -> an
         let conversation = match going_on {
             Some(conversation) => conversation,
             None => {
-                let new = actors.conversations.send(Open(ConversationId::generate())).await??;
+                let new = actors.conversations.send(Open { id: ConversationId::generate(), owner: None }).await??;
                 for earlier in history(question, all) {
                     answer(&new, earlier).await?;
                 }

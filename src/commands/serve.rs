@@ -8,12 +8,13 @@ use anyhow::{Context as _, bail};
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::ports::Sampling;
 use mentor_actors::telemetry::Telemetry;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Config;
-use crate::engines::{self, Tutor};
+use crate::drain::Drain;
+use crate::engines::{self, ConversationKeeper, Tutor};
 use crate::guard::{Clock, Guard, Mode};
-use crate::http::{AskLimits, Doors, serve as serve_doors};
+use crate::http::{AskLimits, Doors, HEARTBEAT, serve as serve_doors};
 use crate::metrics::Metrics;
 
 /// How often keys and certificates are looked at for changes.
@@ -32,14 +33,17 @@ pub fn serve(config: &Config) -> anyhow::Result<u8> {
     let tutor = engines::for_answers(config, &telemetry)?;
     let names = tutor.names();
     metrics.set_build_info(&names.generator, &names.embedder, &names.execution_provider);
-    let result = actix::System::new().block_on(run(config, &tutor, metrics, guard, listener, start));
+    let keeper = ConversationKeeper::in_data_dir(config, &telemetry)?;
+    let result = actix::System::new().block_on(run(config, &tutor, &keeper, metrics, guard, listener, start));
     tutor.stop();
+    keeper.stop();
     result.map(|()| 0)
 }
 
 async fn run(
     config: &Config,
     tutor: &Tutor,
+    keeper: &ConversationKeeper,
     metrics: Arc<Metrics>,
     guard: Arc<Guard>,
     listener: TcpListener,
@@ -47,15 +51,25 @@ async fn run(
 ) -> anyhow::Result<()> {
     let telemetry: Arc<dyn Telemetry> = metrics.clone();
     log_sampling(config, tutor);
-    let actors = tutor.start_actors(config, &telemetry);
+    let storage = keeper.storage.clone();
+    let actors = tutor.start_actors(config, &storage, &telemetry);
+    let drain = Drain {
+        admission: actors.admission.clone(),
+        conversations: actors.conversations.clone(),
+        storage: storage.clone(),
+    };
+    let mut workers = tutor.health();
+    workers.push(("conversations", storage.health()));
     let shutdown = CancelToken::default();
     let address = listener.local_addr()?;
     let doors = Doors {
         conversations: actors.conversations,
+        storage,
+        list_conversations: config.list_conversations,
         admission: actors.admission,
         services: actors.services,
         store: tutor.retrieval.store.clone(),
-        workers: tutor.health(),
+        workers,
         problems: tutor.generator.problem.iter().cloned().collect(),
         metrics,
         models: tutor.names(),
@@ -65,6 +79,7 @@ async fn run(
         time_limit: Duration::from_secs(config.turn_time_limit_s),
         max_connections: config.max_connections,
         guard: guard.clone(),
+        heartbeat: HEARTBEAT,
         shutdown: shutdown.clone(),
         started: start,
     };
@@ -72,9 +87,11 @@ async fn run(
     let serving = actix::spawn(server);
     let refreshing = actix::spawn(refresh(guard.clone()));
     introduce(tutor, &guard, address, start).await;
-    wait_for_signal().await?;
+    let mut signals = Signals::new()?;
+    signals.next().await;
+    tracing::info!("stopping: no question is taken any more, running answers get their end");
+    drain.run(Duration::from_secs(config.drain_seconds), signals.next()).await;
     refreshing.abort();
-    tracing::info!("stopping");
     shutdown.cancel();
     handle.stop(true).await;
     serving.await??;
@@ -149,11 +166,21 @@ async fn introduce(tutor: &Tutor, guard: &Guard, address: SocketAddr, start: Ins
     eprintln!("ready      {scheme}://{address} (after {:.1} s)", start.elapsed().as_secs_f64());
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What tells the server to stop; a second one to hurry.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! Whether a client is still there while its answer is written. The server itself would notice only when it writes.
+//! Whether a client is still there and takes what it is sent. The server itself would notice only when it writes, and never
+//! that nobody reads.
 
 use std::any::Any;
 use std::net::Shutdown;
@@ -14,15 +15,22 @@ use crate::guard::Guard;
 /// How often a waiting handler looks.
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// A client that takes nothing of what it is sent for so long is cut off by the operating system. A connection whose buffers are
+/// full runs no code of ours that could.
+pub const TAKES_NOTHING: Duration = Duration::from_secs(20);
+
 /// The socket of a request's connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Connection(RawFd);
 
-/// Remembers the socket of a new connection, and its place among those of its address; without one it is shut down.
+/// Remembers the socket of a new connection, limits how long it may be stuck, and takes its place among those of its address;
+/// without one it is shut down.
 pub fn remember(connection: &dyn Any, extensions: &mut Extensions, guard: &Guard) {
     let over_tls = || connection.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref().0);
     let Some(stream) = connection.downcast_ref::<TcpStream>().or_else(over_tls) else { return };
-    extensions.insert(Connection(stream.as_raw_fd()));
+    let connection = Connection(stream.as_raw_fd());
+    connection.limit_stuck_time();
+    extensions.insert(connection);
     match stream.peer_addr().map(|peer| guard.admit_connection(peer.ip())) {
         Ok(Ok(place)) => drop(extensions.insert(place)),
         Ok(Err(address)) => {
@@ -48,6 +56,28 @@ impl Connection {
         while self.is_open() {
             tokio::time::sleep(INTERVAL).await;
         }
+    }
+
+    fn limit_stuck_time(self) {
+        let milliseconds = libc::c_uint::try_from(TAKES_NOTHING.as_millis()).unwrap_or(libc::c_uint::MAX);
+        let size = libc::socklen_t::try_from(size_of_val(&milliseconds)).unwrap_or(0);
+        // SAFETY: the pointer is to a live integer of the size that is passed with it; the descriptor is open, since its stream
+        // was borrowed to get it.
+        let result = unsafe {
+            libc::setsockopt(self.0, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, (&raw const milliseconds).cast(), size)
+        };
+        if result != 0 {
+            tracing::warn!(error = %std::io::Error::last_os_error(), "stuck connections are not noticed");
+        }
+    }
+
+    /// Whether something that was sent has not arrived at the client's machine.
+    #[must_use]
+    pub fn is_delivering(self) -> bool {
+        let mut unacknowledged: libc::c_int = 0;
+        // SAFETY: the request writes one integer to the pointer, which is to a live one; for the descriptor see `is_open`.
+        let result = unsafe { libc::ioctl(self.0, libc::TIOCOUTQ, &raw mut unacknowledged) };
+        result == 0 && unacknowledged > 0
     }
 
     fn is_open(self) -> bool {

@@ -54,7 +54,8 @@ async fn look(doors: &Doors) -> (Option<CorpusStats>, Vec<String>) {
         tracing::error!(%error, "the store cannot be read");
         problems.push("the dataset cannot be read".into());
     }
-    if doors.shutdown.is_cancelled() {
+    problems.extend(doors.storage.problem());
+    if doors.admission.is_closed() || doors.shutdown.is_cancelled() {
         problems.push("the server is shutting down".into());
     }
     (corpus.ok(), problems)

@@ -2,13 +2,16 @@
 
 mod body;
 mod connection;
+mod conversations;
 mod errors;
+mod feedback;
 mod gate;
 mod health;
 mod openai;
 mod openapi;
 mod rest;
 mod socket;
+mod sse;
 mod wire;
 
 use std::net::TcpListener;
@@ -20,24 +23,26 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::middleware::{Compress, Next, from_fn};
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpMessage as _, HttpRequest, HttpResponse, HttpServer, web};
 use mentor_actors::admission::Admission;
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::conversations::{Conversation, ConversationsActor, Open};
-use mentor_actors::domain::{ConversationId, ErrorCode, TurnError};
+use mentor_actors::domain::{ConversationId, ErrorCode, Owner, TurnError};
 use mentor_actors::ports::Retriever;
+use mentor_actors::storage::Storage;
 use mentor_actors::turn::TurnServices;
 use mentor_actors::workers::WorkerHealth;
 
-use crate::guard::{Guard, Patience, Tls, policy};
+use crate::guard::{Client, Guard, Patience, Tls, policy};
 use crate::metrics::Metrics;
 pub use body::AskLimits;
 pub use errors::ApiError;
 pub use openai::EmbeddingDoor;
+pub use socket::HEARTBEAT;
 pub use wire::{ModelNames, completion_json, sources_json};
 
-/// Time running requests get to end when the server is told to stop.
-const DRAIN_SECONDS: u64 = 10;
+/// Time that connections get to take their last bytes. Turns have ended by then, see [`crate::drain`].
+const LAST_BYTES_SECONDS: u64 = 1;
 
 /// Says what is wrong now with something that answers need, if anything is.
 pub type Problem = Arc<dyn Fn() -> Option<String> + Send + Sync>;
@@ -46,7 +51,11 @@ pub type Problem = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 pub struct Doors {
     /// Finds conversations.
     pub conversations: Addr<ConversationsActor>,
-    /// Lets turns in that belong to no conversation.
+    /// Reads and forgets what is kept of them.
+    pub storage: Storage,
+    /// Whether conversations that belong to nobody can be listed.
+    pub list_conversations: bool,
+    /// Lets turns in; closed when the server stops.
     pub admission: Admission,
     /// Answers searches without a conversation.
     pub services: TurnServices,
@@ -72,6 +81,8 @@ pub struct Doors {
     pub max_connections: usize,
     /// Who may do what.
     pub guard: Arc<Guard>,
+    /// How often WebSocket clients are asked whether they are still there.
+    pub heartbeat: Duration,
     /// Tells the sockets that the server is going away.
     pub shutdown: CancelToken,
     /// When the server started.
@@ -79,10 +90,18 @@ pub struct Doors {
 }
 
 impl Doors {
-    async fn open(&self, id: ConversationId) -> Result<Conversation, TurnError> {
-        let gone = || TurnError::new(ErrorCode::Unavailable, "the conversations are not there, try again");
-        self.conversations.send(Open(id)).await.unwrap_or_else(|_| Err(gone()))
+    async fn open(&self, id: ConversationId, owner: Option<Owner>) -> Result<Conversation, TurnError> {
+        self.conversations.send(Open { id, owner }).await.unwrap_or_else(|_| Err(conversations_gone()))
     }
+}
+
+fn conversations_gone() -> TurnError {
+    TurnError::new(ErrorCode::Unavailable, "the conversations are not there, try again")
+}
+
+/// Whose conversations a request may see: those of its key.
+fn owner(request: &HttpRequest) -> Option<Owner> {
+    request.extensions().get::<Client>().and_then(Client::owner).as_deref().map(Owner::new)
 }
 
 /// Serves on an open listener until the handle stops it, with TLS when there is a certificate. Port 0 works, for tests.
@@ -117,7 +136,7 @@ pub fn serve(
     .client_request_timeout(head)
     .keep_alive(idle)
     .disable_signals()
-    .shutdown_timeout(DRAIN_SECONDS);
+    .shutdown_timeout(LAST_BYTES_SECONDS);
     let server = match tls {
         Some(tls) => server.listen_rustls_0_23(listener, tls)?,
         None => server.listen(listener)?,
@@ -132,6 +151,9 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/api/ws/chat", web::get().to(socket::connect))
         .route("/api/ws/chat/{conversation_id}", web::get().to(socket::connect_to))
         .route("/api/chat", web::post().to(rest::chat))
+        .configure(conversations::routes)
+        .route("/api/feedback", web::post().to(feedback::rate))
+        .route("/api/analytics/feedback", web::post().to(feedback::rate))
         .route("/api/search", web::post().to(rest::search))
         .route("/api/ticket", web::post().to(gate::ticket))
         .route("/api/stats", web::get().to(rest::stats))

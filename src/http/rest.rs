@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{self, Accept, Header as _};
+use actix_web::http::header::{Accept, Header as _};
 use actix_web::{HttpRequest, HttpResponse, web};
-use futures_util::StreamExt as _;
-use futures_util::stream::{self, Stream};
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::conversation::StartTurn;
 use mentor_actors::deadline::Deadline;
@@ -16,11 +14,8 @@ use serde_json::json;
 
 use super::connection::Connection;
 use super::wire::{self, AskBody, SearchBody};
-use super::{ApiError, Doors, body};
+use super::{ApiError, Doors, body, owner, sse};
 use crate::guard::{Charge, Client};
-
-/// A comment goes out when nothing else did for that long, so that proxies keep the connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// `POST /api/chat`.
 pub async fn chat(
@@ -31,18 +26,24 @@ pub async fn chat(
 ) -> Result<HttpResponse, ApiError> {
     let streams = wants_events(&request);
     let asked: AskBody = body::json(payload).await?;
+    let after = sse::last_event_id(&request)?;
+    if after.is_some() && (asked.turn_id.is_none() || asked.conversation_id.is_none()) {
+        let message = "Last-Event-ID goes with the turn_id and the conversation_id of the question that is resumed";
+        return Err(TurnError::new(ErrorCode::InvalidRequest, message).into());
+    }
     let conversation_id = body::conversation_id(asked.conversation_id.as_deref())?;
     // A caller without a stream can't come back for its answer, so there is nothing to keep a turn for once it left.
     let abandon_after = if streams { doors.abandon_after } else { Duration::ZERO };
     let turn = body::turn_request(asked, doors.limits, abandon_after)?;
     let turn_id = turn.turn_id.clone();
+    let conversation = doors.open(conversation_id, owner(&request)).await?;
     let longest = turn.options.max_tokens.unwrap_or(doors.limits.max_tokens);
     let mut charge = client.charge(&turn.message, longest)?;
-    let conversation = doors.open(conversation_id).await?;
     let started = conversation.actor.send(StartTurn(turn)).await.unwrap_or_else(|_| Err(conversation_gone()));
     let cursor = started.inspect_err(|_| charge.settle(0))?;
     if streams {
-        return Ok(event_stream(cursor, turn_id, charge));
+        let connection = request.conn_data::<Connection>().copied();
+        return Ok(sse::response(sse::events_of_turn(cursor, turn_id, after.unwrap_or(0), connection, charge)));
     }
     match request.conn_data::<Connection>().copied() {
         None => answer(cursor, &turn_id, charge).await,
@@ -72,40 +73,7 @@ fn wants_events(request: &HttpRequest) -> bool {
     Accept::parse(request).is_ok_and(|accept| accept.iter().any(|item| item.item.essence_str() == "text/event-stream"))
 }
 
-fn event_stream(cursor: Cursor, turn_id: TurnId, charge: Charge) -> HttpResponse {
-    let events = server_sent_events(cursor, turn_id, charge).map(Ok::<_, actix_web::Error>);
-    HttpResponse::Ok()
-        .content_type("text/event-stream")
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .insert_header((header::CONTENT_ENCODING, "identity"))
-        .streaming(events)
-}
-
-/// The turn's events up to its end, with comments in between when it is quiet.
-fn server_sent_events(cursor: Cursor, turn_id: TurnId, charge: Charge) -> impl Stream<Item = web::Bytes> {
-    stream::unfold(Some((cursor, turn_id, charge)), |state| async {
-        let (mut cursor, turn_id, mut charge) = state?;
-        match tokio::time::timeout(KEEP_ALIVE, cursor.next_of(&turn_id)).await {
-            Err(_) => Some((web::Bytes::from_static(b": still working\n\n"), Some((cursor, turn_id, charge)))),
-            Ok(Err(_)) => Some((frame(None, &wire::error_event(&lagged())), None)),
-            Ok(Ok(event)) => {
-                let text = frame(Some(event.seq), &wire::event(&event));
-                let end = event.event.answer_tokens();
-                if let Some(tokens) = end {
-                    charge.settle(tokens);
-                }
-                Some((text, end.is_none().then_some((cursor, turn_id, charge))))
-            }
-        }
-    })
-}
-
-fn frame(seq: Option<u64>, event: &serde_json::Value) -> web::Bytes {
-    let id = seq.map_or_else(String::new, |seq| format!("id: {seq}\n"));
-    web::Bytes::from(format!("{id}data: {event}\n\n"))
-}
-
-fn lagged() -> TurnError {
+pub(super) fn lagged() -> TurnError {
     TurnError::new(ErrorCode::Internal, "events of this turn were lost, ask again")
 }
 

@@ -6,20 +6,24 @@ use actix_http::ws::Item;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, CloseCode, CloseReason, ProtocolError, WebsocketContext};
 use futures_util::stream::{self, Stream};
-use mentor_actors::conversation::{Cancel, StartTurn};
+use mentor_actors::cancel::CancelToken;
+use mentor_actors::conversation::{Cancel, StartSibling, StartTurn};
 use mentor_actors::conversations::Conversation;
-use mentor_actors::domain::{ConversationId, ErrorCode, TurnError, TurnId};
-use mentor_actors::turn_log::Cursor;
+use mentor_actors::domain::{ConversationId, ErrorCode, Owner, TurnError, TurnId, TurnRequest};
+use mentor_actors::turn_log::{Cursor, Lagged};
 use std::time::{Duration, Instant};
 
 use super::body::{self, MAX_JSON_BYTES};
-use super::wire::{self, AskBody, ClientFrame};
-use super::{ApiError, Doors};
+use super::connection::{Connection, TAKES_NOTHING};
+use super::wire::{self, AskBody, ClientFrame, SiblingBody};
+use super::{ApiError, Doors, owner};
 use crate::guard::{Charge, Client};
 
-/// How often the client is asked whether it is still there, and how long it may be silent.
-const HEARTBEAT: Duration = Duration::from_secs(20);
-const SILENCE: Duration = Duration::from_secs(60);
+/// How often the client is asked whether it is still there. One that never answers is gone within 30 s.
+pub const HEARTBEAT: Duration = Duration::from_secs(7);
+
+/// Heartbeats that a client may be silent for.
+const SILENT_BEATS: u32 = 3;
 
 /// Events handed to the connection before it gets a chance to write them out.
 const EVENTS_AT_ONCE: u32 = 32;
@@ -55,8 +59,21 @@ fn start(
 ) -> Result<HttpResponse, actix_web::Error> {
     let wrong = |error| TurnError::new(ErrorCode::InvalidRequest, format!("a WebSocket handshake is wanted: {error}"));
     ws::handshake(&request).map_err(|error| ApiError::from(wrong(error)))?;
-    let socket =
-        Socket { doors, client, charge: None, id, bound: None, events: None, heard: Instant::now(), fragments: None };
+    let now = Instant::now();
+    let socket = Socket {
+        doors,
+        client,
+        charge: None,
+        id,
+        owner: owner(&request),
+        connection: request.conn_data::<Connection>().copied(),
+        bound: None,
+        events: None,
+        heard: now,
+        beaten: now,
+        stood_still: false,
+        fragments: None,
+    };
     ws::WsResponseBuilder::new(socket, &request, payload).frame_size(MAX_JSON_BYTES).start()
 }
 
@@ -69,11 +86,18 @@ struct Socket {
     charge: Option<(TurnId, Charge)>,
     /// The conversation named in the path, if any.
     id: Option<ConversationId>,
+    /// Whose conversations it may see.
+    owner: Option<Owner>,
+    connection: Option<Connection>,
     /// The conversation whose events this connection sees.
     bound: Option<(ConversationId, Conversation)>,
     /// The stream that reads its log.
     events: Option<SpawnHandle>,
     heard: Instant,
+    /// When the heart last beat: it stands still while the connection's buffers are full.
+    beaten: Instant,
+    /// Whether it stood still before that for as long as the operating system lets a client take nothing.
+    stood_still: bool,
     /// Parts of a message that comes in several frames.
     fragments: Option<Vec<u8>>,
 }
@@ -89,15 +113,15 @@ impl Actor for Socket {
         if open.get() > i64::try_from(self.doors.max_connections).unwrap_or(i64::MAX) {
             return close(ctx, CloseCode::Again, "no room for another connection");
         }
-        ctx.run_interval(
-            HEARTBEAT,
-            |socket, ctx| {
-                if socket.heard.elapsed() > SILENCE { ctx.stop() } else { ctx.ping(b"") }
-            },
-        );
+        ctx.run_interval(self.doors.heartbeat, Self::beat);
         let shutdown = self.doors.shutdown.clone();
         let away = async move { shutdown.cancelled().await };
-        ctx.spawn(away.into_actor(self).map(|(), _, ctx| close(ctx, CloseCode::Away, "the server is going away")));
+        // Who reads a conversation hears its last events first, see `frames`.
+        ctx.spawn(away.into_actor(self).map(|(), socket, ctx| {
+            if socket.events.is_none() {
+                go_away(ctx);
+            }
+        }));
         if let Some(id) = self.id.clone() {
             self.bind(id, None, ctx);
         }
@@ -105,7 +129,15 @@ impl Actor for Socket {
 
     fn stopped(&mut self, _: &mut Ctx) {
         self.doors.metrics.ws_connections.dec();
+        // A connection that is cut off lets the heart beat once more, or not.
+        if self.stood_still || self.beaten.elapsed() >= TAKES_NOTHING {
+            self.doors.metrics.ws_evictions.with_label_values(&["stuck"]).inc();
+        }
     }
+}
+
+fn go_away(ctx: &mut Ctx) {
+    close(ctx, CloseCode::Away, "the server is going away");
 }
 
 fn close(ctx: &mut Ctx, code: CloseCode, why: &str) {
@@ -114,12 +146,26 @@ fn close(ctx: &mut Ctx, code: CloseCode, why: &str) {
 }
 
 impl Socket {
+    /// Asks the client whether it is still there. One that answers nothing although everything has arrived is cut off.
+    fn beat(&mut self, ctx: &mut Ctx) {
+        self.stood_still = self.beaten.elapsed() >= TAKES_NOTHING;
+        self.beaten = Instant::now();
+        let is_delivering = || self.connection.is_some_and(Connection::is_delivering);
+        let is_silent = self.heard.elapsed() > self.doors.heartbeat * SILENT_BEATS;
+        if is_silent && !self.stood_still && !is_delivering() {
+            self.doors.metrics.ws_evictions.with_label_values(&["silent"]).inc();
+            ctx.stop();
+        } else {
+            ctx.ping(b"");
+        }
+    }
+
     /// Opens a conversation, announces it, reads its log from now on, then asks the question that waits, if any.
     fn bind(&mut self, id: ConversationId, question: Option<AskBody>, ctx: &mut Ctx) {
         let doors = self.doors.clone();
         let opening = {
-            let id = id.clone();
-            async move { doors.open(id).await }
+            let (id, owner) = (id.clone(), self.owner.clone());
+            async move { doors.open(id, owner).await }
         };
         let then = move |opened: Result<Conversation, TurnError>, socket: &mut Self, ctx: &mut Ctx| match opened {
             Err(error) => send(ctx, &wire::error_event(&error)),
@@ -147,7 +193,8 @@ impl Socket {
         if let Some(former) = self.events.take() {
             ctx.cancel_future(former);
         }
-        self.events = Some(ctx.add_stream(frames(conversation.state.log.watch(after))));
+        let frames = frames(conversation.state.log.watch(after), self.doors.shutdown.clone());
+        self.events = Some(ctx.add_stream(frames));
     }
 
     fn take(&mut self, text: &str, ctx: &mut Ctx) {
@@ -162,6 +209,8 @@ impl Socket {
             Err(message) => refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message)),
             Ok(ClientFrame::Ping) => ctx.text(r#"{"type":"pong"}"#),
             Ok(ClientFrame::Ask(asked)) => self.ask(asked, ctx),
+            Ok(ClientFrame::Regenerate(sibling)) => self.ask_sibling(sibling, None, ctx),
+            Ok(ClientFrame::Edit(edit)) => self.ask_sibling(edit.sibling, Some(edit.message), ctx),
             Ok(ClientFrame::Cancel { turn_id }) => self.cancel(turn_id.as_deref(), ctx),
             Ok(ClientFrame::Resume { after }) => self.resume(after, ctx),
         }
@@ -175,6 +224,10 @@ impl Socket {
         };
         match (&self.bound, wanted) {
             (Some((bound, conversation)), wanted) if wanted.as_ref().is_none_or(|wanted| wanted == bound) => {
+                // One that was deleted begins anew.
+                if !conversation.actor.connected() {
+                    return self.bind(bound.clone(), Some(asked), ctx);
+                }
                 start_turn(&self.doors, &self.client, conversation, asked, ctx);
             }
             (Some(_), _) if self.id.is_some() => {
@@ -188,6 +241,18 @@ impl Socket {
                 }
                 self.bind(wanted.unwrap_or_else(ConversationId::generate), Some(asked), ctx);
             }
+        }
+    }
+
+    fn ask_sibling(&mut self, sibling: SiblingBody, edited: Option<String>, ctx: &mut Ctx) {
+        let Some((_, conversation)) = &self.bound else {
+            let message = "there is no conversation yet: connect to a conversation's own address";
+            return refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message));
+        };
+        let asked = sibling_request(&self.doors, sibling, edited);
+        match asked.and_then(|asked| Ok((charge(&self.doors, &self.client, &asked.request)?, asked))) {
+            Ok((charge, asked)) => spawn_start(charge, conversation.actor.send(asked), ctx),
+            Err(error) => refuse(ctx, error),
         }
     }
 
@@ -291,13 +356,34 @@ fn start_turn(doors: &Doors, client: &Client, conversation: &Conversation, asked
         Ok(turn) => turn,
         Err(error) => return refuse(ctx, error),
     };
+    match charge(doors, client, &turn) {
+        Ok(charge) => spawn_start(charge, conversation.actor.send(StartTurn(turn)), ctx),
+        Err(error) => refuse(ctx, error),
+    }
+}
+
+/// Counts a turn for its client.
+fn charge(doors: &Doors, client: &Client, turn: &TurnRequest) -> Result<(TurnId, Charge), TurnError> {
     let longest = turn.options.max_tokens.unwrap_or(doors.limits.max_tokens);
-    let mut charge = match client.charge(&turn.message, longest) {
-        Ok(charge) => charge,
-        Err(error) => return refuse(ctx, error),
-    };
-    let turn_id = turn.turn_id.clone();
-    let sent = conversation.actor.send(StartTurn(turn));
+    Ok((turn.turn_id.clone(), client.charge(&turn.message, longest)?))
+}
+
+fn sibling_request(doors: &Doors, sibling: SiblingBody, edited: Option<String>) -> Result<StartSibling, TurnError> {
+    let of = TurnId::parse(&sibling.turn_id)
+        .map_err(|error| TurnError::new(ErrorCode::InvalidRequest, error.to_string()))?;
+    let repeats = edited.is_none();
+    // The message of a question that is repeated is the stored one; it was checked when it was first asked.
+    let message = edited.unwrap_or_else(|| "again".to_owned());
+    let asked = AskBody { message, conversation_id: None, turn_id: sibling.new_turn_id, options: sibling.options };
+    let request: TurnRequest = body::turn_request(asked, doors.limits, doors.abandon_after)?;
+    Ok(StartSibling { of, repeats, request })
+}
+
+/// Waits whether a turn starts; one that does not costs nothing.
+fn spawn_start<F>((turn_id, mut charge): (TurnId, Charge), sent: F, ctx: &mut Ctx)
+where
+    F: Future<Output = Result<Result<Cursor, TurnError>, actix::MailboxError>> + 'static,
+{
     let then = |started: Result<Result<Cursor, TurnError>, actix::MailboxError>, socket: &mut Socket, ctx: &mut Ctx| {
         let gone = || TurnError::new(ErrorCode::Unavailable, "the conversation is not there, connect again");
         match started.unwrap_or_else(|_| Err(gone())) {
@@ -319,41 +405,53 @@ fn refuse(ctx: &mut Ctx, error: TurnError) {
     send(ctx, &wire::error_event(&error));
 }
 
-/// A frame for the client, with the turn and the tokens of its answer when it ends one; or the news that events were lost.
-struct Outgoing(Result<(String, Option<(TurnId, usize)>), TurnError>);
+/// What the log's stream has for the connection.
+enum Outgoing {
+    /// A frame for the client, with the turn and the tokens of its answer when it ends one.
+    Frame(String, Option<(TurnId, usize)>),
+    /// Events were lost that it has not seen.
+    Lost,
+    /// The server stops, and the client has had every event.
+    Away,
+}
 
 /// The log's events as frames, a few at once, so that the connection writes in between.
-fn frames(cursor: Cursor) -> impl Stream<Item = Outgoing> {
-    stream::unfold(Some((cursor, 0)), |state| async {
-        let (mut cursor, sent) = state?;
-        if sent == EVENTS_AT_ONCE {
-            tokio::task::yield_now().await;
-        }
-        match cursor.next().await {
-            Ok(event) => {
-                let text = wire::event(&event).to_string();
-                let end = event.event.answer_tokens().map(|tokens| (event.turn_id, tokens));
-                Some((Outgoing(Ok((text, end))), Some((cursor, sent % EVENTS_AT_ONCE + 1))))
+fn frames(cursor: Cursor, shutdown: CancelToken) -> impl Stream<Item = Outgoing> {
+    stream::unfold(Some((cursor, 0)), move |state| {
+        let shutdown = shutdown.clone();
+        async move {
+            let (mut cursor, sent) = state?;
+            if sent == EVENTS_AT_ONCE {
+                tokio::task::yield_now().await;
             }
-            Err(_) => {
-                let lost = "events before this moment are gone: ask again, or go on with what comes";
-                Some((Outgoing(Err(TurnError::new(ErrorCode::NotFound, lost))), None))
+            tokio::select! {
+                biased;
+                event = cursor.next() => match event {
+                    Ok(event) => {
+                        let text = wire::event(&event).to_string();
+                        let end = event.event.answer_tokens().map(|tokens| (event.turn_id, tokens));
+                        Some((Outgoing::Frame(text, end), Some((cursor, sent % EVENTS_AT_ONCE + 1))))
+                    }
+                    Err(Lagged) => Some((Outgoing::Lost, None)),
+                },
+                () = shutdown.cancelled() => Some((Outgoing::Away, None)),
             }
         }
     })
 }
 
 impl StreamHandler<Outgoing> for Socket {
-    fn handle(&mut self, Outgoing(frame): Outgoing, ctx: &mut Ctx) {
-        match frame {
-            Ok((text, end)) => {
+    fn handle(&mut self, next: Outgoing, ctx: &mut Ctx) {
+        match next {
+            Outgoing::Frame(text, end) => {
                 if let Some((turn_id, tokens)) = end {
                     self.settle(&turn_id, tokens);
                 }
                 ctx.text(text);
             }
-            Err(error) => {
-                refuse(ctx, error);
+            Outgoing::Away => go_away(ctx),
+            Outgoing::Lost => {
+                refuse(ctx, wire::events_gone());
                 // What is left of the log may be from the middle of a turn: go on with what comes next.
                 if let Some((_, conversation)) = self.bound.clone() {
                     let last = conversation.state.log.last_seq();

@@ -1,8 +1,8 @@
 //! The wire protocol's JSON, to and from the domain. Field names here are what clients rely on.
 
 use mentor_actors::domain::{
-    CharSpan, Citation, Completion, CorpusStats, NumberedEvent, ScoredPassage, Timings, TurnError, TurnEvent, TurnId,
-    Usage,
+    CharSpan, Citation, Completion, CorpusStats, ErrorCode, NumberedEvent, ScoredPassage, Timings, TurnError,
+    TurnEvent, TurnId, Usage,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -40,6 +40,28 @@ pub struct OptionsBody {
     pub grammar: Option<String>,
 }
 
+/// A `regenerate` frame.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct SiblingBody {
+    /// The earlier turn.
+    pub turn_id: String,
+    /// The client's id for the new one.
+    pub new_turn_id: Option<String>,
+    /// How to answer.
+    #[serde(default)]
+    pub options: OptionsBody,
+}
+
+/// An `edit` frame.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct EditBody {
+    /// The question instead of that turn's.
+    pub message: String,
+    /// The rest.
+    #[serde(flatten)]
+    pub sibling: SiblingBody,
+}
+
 /// Body of `POST /api/search`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct SearchBody {
@@ -63,6 +85,8 @@ pub struct HistoryMessage {
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ClientFrame {
     Ask(AskBody),
+    Regenerate(SiblingBody),
+    Edit(EditBody),
     Cancel { turn_id: Option<String> },
     Resume { after: u64 },
     Ping,
@@ -177,14 +201,27 @@ pub fn completion_json(turn_id: &TurnId, done: &Completion) -> Value {
     })
 }
 
+/// What went wrong, as an object of its own.
+#[must_use]
+pub fn error_json(error: &TurnError) -> Value {
+    let mut value = json!({"code": error.code.as_str(), "message": error.message});
+    if let Some(wait) = error.retry_after {
+        value["retry_after_ms"] = json!(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    }
+    value
+}
+
+/// The error of a reader that wants events which are not kept in memory.
+#[must_use]
+pub fn events_gone() -> TurnError {
+    let message = "events before this moment are gone: what was said is in GET /api/conversations/{id}";
+    TurnError::new(ErrorCode::NotFound, message)
+}
+
 /// An `error` event; it belongs to a turn only where a number and a turn are added to it.
 #[must_use]
 pub fn error_event(error: &TurnError) -> Value {
-    let mut event = json!({"type": "error", "code": error.code.as_str(), "message": error.message});
-    if let Some(wait) = error.retry_after {
-        event["retry_after_ms"] = json!(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-    }
-    event
+    with_type("error", error_json(error))
 }
 
 /// An event of a turn, with its number.
@@ -270,6 +307,10 @@ mod tests {
     fn every_client_frame_is_understood() {
         assert_eq!(ClientFrame::parse(r#"{"type":"ping"}"#), Ok(ClientFrame::Ping));
         assert_eq!(ClientFrame::parse(r#"{"type":"resume","after":7}"#), Ok(ClientFrame::Resume { after: 7 }));
+        let edit = ClientFrame::parse(r#"{"type":"edit","turn_id":"t","message":"x","new_turn_id":"u"}"#);
+        assert!(matches!(edit, Ok(ClientFrame::Edit(edit)) if edit.sibling.turn_id == "t" && edit.message == "x"));
+        let regenerate = ClientFrame::parse(r#"{"type":"regenerate","turn_id":"t"}"#);
+        assert!(matches!(regenerate, Ok(ClientFrame::Regenerate(sibling)) if sibling.new_turn_id.is_none()));
         assert_eq!(ClientFrame::parse(r#"{"type":"cancel"}"#), Ok(ClientFrame::Cancel { turn_id: None }));
         assert!(matches!(
             ClientFrame::parse(r#"{"type":"ask","message":"x","options":{"top_k":3}}"#),

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod convert;
+mod durable;
 mod eval;
 mod keys;
 mod openai;

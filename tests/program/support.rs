@@ -92,7 +92,23 @@ impl Workplace {
     pub fn serve_at(&self, address: &str, more: &[&str]) -> Server {
         let mut arguments = vec!["serve", "--listen", address];
         arguments.extend(more);
-        let mut child = self.command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+        Server::start(self.command(&arguments))
+    }
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    pub address: String,
+    /// What it said before it was ready.
+    pub said: Vec<String>,
+    ready_again: mpsc::Receiver<String>,
+}
+
+impl Server {
+    /// Runs a command that serves, and waits until it says that it is ready.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = Vec::new();
         let address = loop {
@@ -112,18 +128,7 @@ impl Workplace {
         });
         Server { child, address, said, ready_again }
     }
-}
 
-/// A running server; killed when dropped.
-pub struct Server {
-    child: Child,
-    pub address: String,
-    /// What it said before it was ready.
-    pub said: Vec<String>,
-    ready_again: mpsc::Receiver<String>,
-}
-
-impl Server {
     pub fn post(&self, path: &str, body: &Value) -> Value {
         let mut response = agent().post(format!("http://{}{path}", self.address)).send(body.to_string()).unwrap();
         serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap()

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a socket, a model or a serialisation format.
 
+mod conversation;
 mod device;
 mod document;
 mod error;
@@ -9,6 +10,10 @@ mod ids;
 mod passage;
 mod turn;
 
+pub use conversation::{
+    ConversationSummary, Feedback, ListPlace, Owner, StoredConversation, StoredTurn, TurnBegin, TurnChange, TurnEnd,
+    interrupted,
+};
 pub use device::Device;
 pub use document::{
     Chunk, CorpusStats, DocumentContent, DocumentFailure, DocumentKind, DocumentRecord, EmbeddedChunk, PageText,

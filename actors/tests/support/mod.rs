@@ -2,19 +2,22 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix::{Actor, Addr};
 use futures_util::future::BoxFuture;
 use mentor_actors::admission::Admission;
-use mentor_actors::conversations::{Conversation, ConversationsActor, Open};
+use mentor_actors::conversations::{Conversation, ConversationSettings, ConversationsActor, Open};
 use mentor_actors::domain::*;
 use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorkers};
 use mentor_actors::generation::{BoxedEngine, GenerationWorker, GeneratorActor};
+use mentor_actors::memory_store::MemoryStore;
 use mentor_actors::ports::*;
+use mentor_actors::prompt::Exchange;
 use mentor_actors::retrieval::RetrieverActor;
+use mentor_actors::storage::{BoxedStore, Storage};
 use mentor_actors::telemetry::{AttributionMethod, Measurement, Silent, Telemetry};
 use mentor_actors::turn::{DocumentFilter, TurnServices, TurnSettings};
 use mentor_actors::turn_log::Cursor;
@@ -90,6 +93,8 @@ pub struct Script {
     pub settings: TurnSettings,
     pub admission: usize,
     pub queue: usize,
+    /// What conversations are kept in: given to two tutors, the second one is the first after a restart.
+    pub kept: FakeConversations,
 }
 
 impl Default for Script {
@@ -109,6 +114,7 @@ impl Default for Script {
             settings: settings(),
             admission: 8,
             queue: 8,
+            kept: FakeConversations::default(),
         }
     }
 }
@@ -263,6 +269,65 @@ impl GenerationEngine for FakeEngine {
     }
 }
 
+/// Conversations in memory, on a disk that can be taken away.
+#[derive(Clone, Default)]
+pub struct FakeConversations {
+    inner: MemoryStore,
+    pub is_full: Arc<AtomicBool>,
+    /// Whether ends of turns alone cannot be written.
+    pub loses_ends: Arc<AtomicBool>,
+    /// Changes that were written.
+    pub changes: Arc<Mutex<Vec<TurnChange>>>,
+}
+
+impl ConversationStore for FakeConversations {
+    fn write(&mut self, changes: &[TurnChange]) -> Result<(), EngineError> {
+        let ends = changes.iter().any(|change| matches!(change, TurnChange::End(_)));
+        if self.is_full.load(Ordering::SeqCst) || (ends && self.loses_ends.load(Ordering::SeqCst)) {
+            return Err(EngineError::Failed("the disk is full".into()));
+        }
+        self.changes.lock().unwrap().extend_from_slice(changes);
+        self.inner.write(changes)
+    }
+
+    fn conversation(&mut self, id: &ConversationId, turns: usize) -> Result<Option<StoredConversation>, EngineError> {
+        self.inner.conversation(id, turns)
+    }
+
+    fn turn(&mut self, id: &ConversationId, turn: &TurnId) -> Result<Option<StoredTurn>, EngineError> {
+        self.inner.turn(id, turn)
+    }
+
+    fn turns(&mut self, id: &ConversationId, after: u64, limit: usize) -> Result<Vec<StoredTurn>, EngineError> {
+        self.inner.turns(id, after, limit)
+    }
+
+    fn path(&mut self, id: &ConversationId, to: &TurnId, limit: usize) -> Result<Vec<Exchange>, EngineError> {
+        self.inner.path(id, to, limit)
+    }
+
+    fn list(
+        &mut self,
+        owner: Option<&Owner>,
+        after: Option<ListPlace>,
+        limit: usize,
+    ) -> Result<Vec<ConversationSummary>, EngineError> {
+        self.inner.list(owner, after, limit)
+    }
+
+    fn rate(&mut self, owner: Option<&Owner>, turn: &TurnId, feedback: &Feedback) -> Result<bool, EngineError> {
+        self.inner.rate(owner, turn, feedback)
+    }
+
+    fn remove(&mut self, id: &ConversationId) -> Result<bool, EngineError> {
+        self.inner.remove(id)
+    }
+
+    fn remove_unchanged_since(&mut self, time: SystemTime, limit: usize) -> Result<usize, EngineError> {
+        self.inner.remove_unchanged_since(time, limit)
+    }
+}
+
 struct NoFilter;
 
 impl DocumentFilter for NoFilter {
@@ -279,6 +344,9 @@ pub struct Tutor {
     pub store: Arc<FakeStore>,
     pub generator: GenerationWorker,
     pub embedding: EmbeddingWorkers,
+    pub storage: Storage,
+    pub admission: Admission,
+    pub kept: FakeConversations,
     /// What reached the engine, in order.
     pub begun: Generations,
 }
@@ -312,13 +380,21 @@ impl Tutor {
             documents: Arc::new(NoFilter),
         };
         let admission = Admission::new(script.admission);
+        let kept = script.kept.clone();
+        let stores: Factory<BoxedStore> = Arc::new(move || Ok(Box::new(script.kept.clone())));
+        let (storage, _) = Storage::start(&stores, budget, &services.telemetry).unwrap();
+        let settings = ConversationSettings { limit: 4, idle_after: Duration::from_secs(3600), keep: None };
         let conversations =
-            ConversationsActor::new(services.clone(), admission.clone(), 4, Duration::from_secs(3600)).start();
-        Self { admission, conversations, services, store, generator, embedding, begun }
+            ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings).start();
+        Self { conversations, services, store, generator, embedding, storage, admission, kept, begun }
     }
 
     pub async fn open(&self, name: &str) -> Conversation {
-        self.conversations.send(Open(ConversationId::parse(name).unwrap())).await.unwrap().unwrap()
+        self.open_for(name, None).await.unwrap()
+    }
+
+    pub async fn open_for(&self, name: &str, owner: Option<Owner>) -> Result<Conversation, TurnError> {
+        self.conversations.send(Open { id: ConversationId::parse(name).unwrap(), owner }).await.unwrap()
     }
 }
 
@@ -326,6 +402,7 @@ impl Drop for Tutor {
     fn drop(&mut self) {
         self.generator.close();
         self.embedding.close();
+        self.storage.close();
     }
 }
 

@@ -1,0 +1,46 @@
+//! How a server stops without losing anything: no new turn, running ones end or are cut off at the deadline, and everything is
+//! stored. Sockets are closed afterwards, when every client can have its last event.
+
+use std::time::Duration;
+
+use actix::Addr;
+use mentor_actors::admission::Admission;
+use mentor_actors::conversations::{CancelAll, ConversationsActor};
+use mentor_actors::storage::Storage;
+
+/// Turns that were cut off get so long to say so and be stored: a step of the engine, and a flush of the disk.
+const CUT_OFF: Duration = Duration::from_secs(5);
+
+/// What takes part.
+pub struct Drain {
+    /// Lets turns in.
+    pub admission: Admission,
+    /// Knows the turns that run.
+    pub conversations: Addr<ConversationsActor>,
+    /// Where they are kept.
+    pub storage: Storage,
+}
+
+impl Drain {
+    /// Ends when every turn has ended and is stored, at the latest a moment after the deadline, or after `hurry`.
+    pub async fn run(self, deadline: Duration, hurry: impl Future<Output = ()>) {
+        self.admission.close();
+        let in_time = tokio::select! {
+            () = self.admission.empty() => true,
+            () = tokio::time::sleep(deadline) => false,
+            () = hurry => false,
+        };
+        if !in_time {
+            tracing::warn!("answers that are not finished are cut off");
+            if self.conversations.send(CancelAll).await.is_err() {
+                tracing::error!("the conversations are not there to be cut off");
+            }
+            if tokio::time::timeout(CUT_OFF, self.admission.empty()).await.is_err() {
+                tracing::error!("some turns did not end: they will end with an error after the restart");
+            }
+        }
+        if let Err(error) = self.storage.flush().await {
+            tracing::error!(%error, "the conversations are not flushed");
+        }
+    }
+}
