@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 use actix_web::dev::ServerHandle;
 use futures_util::{SinkExt as _, StreamExt as _};
 use mentor::http::{AskLimits, Doors, ModelNames, Problem, serve};
+use mentor::jobs::{Job, Jobs, Runner};
+use mentor::materials::{Materials, UploadLimits};
 use mentor::metrics::Metrics;
 use mentor_actors::cancel::CancelToken;
+use mentor_actors::domain::TurnError;
 use serde_json::{Value, json};
 use support::{BAD_GRAMMAR, Gate, Script, Tutor};
 use tokio_tungstenite::tungstenite::Message;
@@ -19,6 +22,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 /// Longest any step of these tests waits.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What changes the store is in `tests/program/documents.rs`.
+struct NoJobs;
+
+impl Runner for NoJobs {
+    fn run(&mut self, _: &Job) -> Result<(), TurnError> {
+        Ok(())
+    }
+}
 
 struct Server {
     address: SocketAddr,
@@ -42,6 +54,8 @@ impl Server {
             conversations: tutor.conversations.clone(),
             services: tutor.services.clone(),
             store: tutor.store.clone(),
+            jobs: Jobs::start(NoJobs, 1).unwrap().0,
+            materials: Materials::new("nowhere".into(), UploadLimits { file_bytes: 1, files: 1, free_bytes: 0 }),
             workers: vec![("embed", tutor.embedding.health()), ("generate", tutor.generator.health())],
             problems,
             metrics: Arc::new(Metrics::new().unwrap()),

@@ -11,9 +11,14 @@ use mentor_actors::telemetry::Telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
-use crate::engines::{self, Tutor};
+use crate::engines::{self, Retrieval, Tutor};
 use crate::http::{AskLimits, Doors, serve as serve_doors};
+use crate::jobs::{FolderIngest, Jobs};
+use crate::materials::{Materials, UploadLimits};
 use crate::metrics::Metrics;
+
+/// Longest that a job which is told to stop is waited for; it needs a fraction of a second, but for what the disk takes.
+const JOB_PATIENCE: Duration = Duration::from_secs(10);
 
 /// # Errors
 /// An address that cannot be bound, a model that is missing, a store of another embedder.
@@ -41,12 +46,16 @@ async fn run(
     let telemetry: Arc<dyn Telemetry> = metrics.clone();
     log_sampling(config, tutor);
     let actors = tutor.start_actors(config, &telemetry);
+    let materials = materials(config);
+    let (jobs, ingest) = Jobs::start(folder_ingest(config, tutor, &metrics), config.max_jobs)?;
     let shutdown = CancelToken::default();
     let address = listener.local_addr()?;
     let doors = Doors {
         conversations: actors.conversations,
         services: actors.services,
         store: tutor.retrieval.store.clone(),
+        jobs,
+        materials,
         workers: tutor.health(),
         problems: tutor.generator.problem.iter().cloned().collect(),
         metrics,
@@ -64,9 +73,30 @@ async fn run(
     wait_for_signal().await?;
     tracing::info!("stopping");
     shutdown.cancel();
-    handle.stop(true).await;
+    // At once: streams of a job's events end with the job.
+    let (ended, ()) = tokio::join!(tokio::task::spawn_blocking(|| ingest.stop(JOB_PATIENCE)), handle.stop(true));
+    if !ended.unwrap_or(false) {
+        tracing::warn!("an ingest job did not end in time; what it has stored is whole, the next one does the rest");
+    }
     serving.await??;
     Ok(())
+}
+
+/// The folder that uploads go to, without what a killed server left in it.
+fn materials(config: &Config) -> Materials {
+    let limits = UploadLimits {
+        file_bytes: config.max_upload_bytes,
+        files: config.max_upload_files,
+        free_bytes: config.min_free_mb << 20,
+    };
+    let materials = Materials::new(config.materials_dir.clone(), limits);
+    materials.remove_leftovers();
+    materials
+}
+
+fn folder_ingest(config: &Config, tutor: &Tutor, metrics: &Arc<Metrics>) -> FolderIngest {
+    let Retrieval { embedding, store } = &tutor.retrieval;
+    FolderIngest { config: config.clone(), embedder: embedding.share(), store: store.clone(), metrics: metrics.clone() }
 }
 
 /// How tokens are chosen, as the configuration and the model's file together have it.

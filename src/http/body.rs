@@ -27,7 +27,20 @@ const MAX_GRAMMAR_BYTES: usize = 8 * 1024;
 ///
 /// # Errors
 /// 413 when it is too large, 400 when it is not JSON, 422 when its fields are wrong.
-pub async fn json<T: DeserializeOwned>(mut payload: web::Payload) -> Result<T, ApiError> {
+pub async fn json<T: DeserializeOwned>(payload: web::Payload) -> Result<T, ApiError> {
+    parse(&read(payload).await?)
+}
+
+/// Reads a JSON body that may be left out.
+///
+/// # Errors
+/// As [`json`].
+pub async fn json_or_default<T: DeserializeOwned + Default>(payload: web::Payload) -> Result<T, ApiError> {
+    let bytes = read(payload).await?;
+    if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes) }
+}
+
+async fn read(mut payload: web::Payload) -> Result<web::BytesMut, ApiError> {
     let mut bytes = web::BytesMut::new();
     while let Some(part) = payload.next().await {
         let part = part.map_err(|error| bad_request(format!("the request body could not be read: {error}")))?;
@@ -36,7 +49,11 @@ pub async fn json<T: DeserializeOwned>(mut payload: web::Payload) -> Result<T, A
         }
         bytes.extend_from_slice(&part);
     }
-    serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
+    Ok(bytes)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => {
             ApiError::unprocessable(format!("the request cannot be understood: {error}"))
         }

@@ -33,6 +33,7 @@ impl From<TurnError> for ApiError {
 pub fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidRequest => StatusCode::BAD_REQUEST,
+        ErrorCode::Forbidden => StatusCode::FORBIDDEN,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::TurnInProgress => StatusCode::CONFLICT,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -76,6 +77,7 @@ mod tests {
             ErrorCode::ALL.iter().map(|code| (code.as_str(), status(*code).as_u16())).collect();
         let promised = [
             ("invalid_request", 400),
+            ("forbidden", 403),
             ("not_found", 404),
             ("turn_in_progress", 409),
             ("too_large", 413),

@@ -1,9 +1,13 @@
 //! The doors: REST, WebSocket, metrics and the page. Handlers are thin; a turn is the same through every door.
 
+mod administration;
 mod body;
 mod connection;
+mod documents;
 mod errors;
 mod health;
+mod jobs;
+mod multipart;
 mod rest;
 mod socket;
 mod wire;
@@ -25,6 +29,8 @@ use mentor_actors::ports::Retriever;
 use mentor_actors::turn::TurnServices;
 use mentor_actors::workers::WorkerHealth;
 
+use crate::jobs::Jobs;
+use crate::materials::Materials;
 use crate::metrics::Metrics;
 pub use body::AskLimits;
 pub use errors::ApiError;
@@ -44,6 +50,10 @@ pub struct Doors {
     pub services: TurnServices,
     /// The store, for its figures.
     pub store: Arc<dyn Retriever>,
+    /// Change the store.
+    pub jobs: Jobs,
+    /// The folder that uploads go to.
+    pub materials: Materials,
     /// The workers' health, by name.
     pub workers: Vec<(&'static str, Arc<WorkerHealth>)>,
     /// What else may stand in the way of answers.
@@ -113,7 +123,22 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/livez", web::get().to(health::live))
         .route("/readyz", web::get().to(health::ready))
         .route("/api/health", web::get().to(health::detail))
-        .route("/metrics", web::get().to(health::metrics));
+        .route("/metrics", web::get().to(health::metrics))
+        .service(
+            web::scope("/api/documents")
+                .wrap(from_fn(administration::guard))
+                .route("", web::get().to(documents::list))
+                .route("", web::post().to(documents::upload))
+                .route("/{id:.+}", web::delete().to(documents::remove)),
+        )
+        .service(
+            web::scope("/api/ingest")
+                .wrap(from_fn(administration::guard))
+                .route("", web::post().to(jobs::sync))
+                .route("", web::get().to(jobs::list))
+                .route("/{job}", web::get().to(jobs::look))
+                .route("/{job}", web::delete().to(jobs::cancel)),
+        );
 }
 
 async fn page() -> HttpResponse {

@@ -19,7 +19,7 @@ use super::wire::{self, AskBody, SearchBody};
 use super::{ApiError, Doors, body};
 
 /// A comment goes out when nothing else did for that long, so that proxies keep the connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// `POST /api/chat`.
 pub async fn chat(
@@ -37,7 +37,7 @@ pub async fn chat(
     let conversation = doors.open(conversation_id).await?;
     let cursor = conversation.actor.send(StartTurn(turn)).await.unwrap_or_else(|_| Err(conversation_gone()))?;
     if streams {
-        return Ok(event_stream(cursor, turn_id));
+        return Ok(event_response(server_sent_events(cursor, turn_id)));
     }
     match request.conn_data::<Connection>().copied() {
         None => answer(cursor, &turn_id).await,
@@ -60,17 +60,17 @@ async fn answer(mut cursor: Cursor, turn_id: &TurnId) -> Result<HttpResponse, Ap
     }
 }
 
-fn wants_events(request: &HttpRequest) -> bool {
+pub(super) fn wants_events(request: &HttpRequest) -> bool {
     Accept::parse(request).is_ok_and(|accept| accept.iter().any(|item| item.item.essence_str() == "text/event-stream"))
 }
 
-fn event_stream(cursor: Cursor, turn_id: TurnId) -> HttpResponse {
-    let events = server_sent_events(cursor, turn_id).map(Ok::<_, actix_web::Error>);
+/// A response of server-sent events.
+pub(super) fn event_response(events: impl Stream<Item = web::Bytes> + 'static) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header((header::CONTENT_ENCODING, "identity"))
-        .streaming(events)
+        .streaming(events.map(Ok::<_, actix_web::Error>))
 }
 
 /// The turn's events up to its end, with comments in between when it is quiet.
@@ -89,7 +89,8 @@ fn server_sent_events(cursor: Cursor, turn_id: TurnId) -> impl Stream<Item = web
     })
 }
 
-fn frame(seq: Option<u64>, event: &serde_json::Value) -> web::Bytes {
+/// One event as server-sent.
+pub(super) fn frame(seq: Option<u64>, event: &serde_json::Value) -> web::Bytes {
     let id = seq.map_or_else(String::new, |seq| format!("id: {seq}\n"));
     web::Bytes::from(format!("{id}data: {event}\n\n"))
 }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod convert;
+mod documents;
 mod eval;
 mod operations;
 mod support;

@@ -9,6 +9,8 @@ use thiserror::Error;
 pub enum ErrorCode {
     /// The request itself is wrong.
     InvalidRequest,
+    /// The caller may not do this.
+    Forbidden,
     /// There is no such thing.
     NotFound,
     /// Another turn is running in this conversation.
@@ -27,8 +29,9 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::InvalidRequest,
+        Self::Forbidden,
         Self::NotFound,
         Self::TurnInProgress,
         Self::TooLarge,
@@ -43,6 +46,7 @@ impl ErrorCode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidRequest => "invalid_request",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::TurnInProgress => "turn_in_progress",
             Self::TooLarge => "too_large",
@@ -104,6 +108,9 @@ pub enum EngineError {
     /// The input is more than the engine can take.
     #[error("{0}")]
     TooLarge(String),
+    /// Somebody else is at it; it may be free in a while.
+    #[error("{0}")]
+    Busy(String),
     /// What was asked for makes no sense to the engine, as a grammar that cannot be read.
     #[error("{0}")]
     Rejected(String),

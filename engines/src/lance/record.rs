@@ -17,6 +17,10 @@ struct StoredRecord {
     copies: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<StoredFailure>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stored_at_s: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -37,6 +41,8 @@ pub(super) fn to_json(record: &DocumentRecord) -> String {
             .failure
             .as_ref()
             .map(|failure| StoredFailure { hash: failure.hash.to_string(), reason: failure.reason.clone() }),
+        bytes: record.bytes,
+        stored_at_s: record.stored_at_s,
     };
     serde_json::to_string(&stored).expect("strings and numbers always serialise")
 }
@@ -58,6 +64,8 @@ pub(super) fn from_json(id: &str, json: &str) -> Result<DocumentRecord, StoreErr
         chunks: stored.chunks,
         copies: stored.copies.into_iter().map(DocumentId).collect(),
         failure: failure.transpose()?,
+        bytes: stored.bytes,
+        stored_at_s: stored.stored_at_s,
     })
 }
 
