@@ -82,7 +82,10 @@ pub(super) struct Listed {
 pub(super) fn list(directory: &Path) -> anyhow::Result<Vec<Listed>> {
     let listed = list_if_any(directory)?;
     if listed.is_empty() {
-        bail!("{}: no course materials here (PDF, Markdown, HTML or plain text)", directory.display());
+        bail!(
+            "{}: no course materials here (PDF, Word, slides, EPUB, notebooks, Markdown, HTML or plain text)",
+            directory.display()
+        );
     }
     Ok(listed)
 }
