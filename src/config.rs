@@ -319,6 +319,16 @@ configuration! {
     ocr_languages / "MENTOR_OCR_LANGUAGES": String = "eng".into();
     /// Largest file to ingest, in MiB.
     max_file_mb / "MENTOR_MAX_FILE_MB": u64 = 512;
+    /// Most pages of a document; one with more is refused as a whole.
+    max_pages / "MENTOR_MAX_PAGES": u32 = 20_000;
+    /// Largest file that may be uploaded, in bytes.
+    max_upload_bytes / "MENTOR_MAX_UPLOAD_BYTES": u64 = 64 << 20;
+    /// Files in one upload.
+    max_upload_files / "MENTOR_MAX_UPLOAD_FILES": usize = 20;
+    /// Disk that an upload must leave free, in MiB: ingesting it takes some as well.
+    min_free_mb / "MENTOR_MIN_FREE_MB": u64 = 512;
+    /// Ingest jobs of a server that may wait, uploads under way included; more are told to come back.
+    max_jobs / "MENTOR_MAX_JOBS": usize = 8;
     /// Ends of former ingests that can be gone back to with `mentor rollback`. Fewer are kept where the store would take more
     /// than twice its disk.
     keep_versions / "MENTOR_KEEP_VERSIONS": usize = 1;
@@ -375,6 +385,10 @@ impl Config {
             ("max_connections", self.max_connections),
             ("message_chars", self.message_chars),
             ("http_workers", self.http_workers),
+            ("max_pages", self.max_pages as usize),
+            ("max_upload_bytes", usize::try_from(self.max_upload_bytes).unwrap_or(usize::MAX)),
+            ("max_upload_files", self.max_upload_files),
+            ("max_jobs", self.max_jobs),
             ("llm_parallel", self.llm_parallel),
             ("llm_connect_s", self.llm_connect_s as usize),
             ("llm_first_token_s", self.llm_first_token_s as usize),

@@ -9,6 +9,7 @@ use actix::{Actor, Addr};
 use anyhow::{Context as _, bail};
 use mentor_actors::admission::Admission;
 use mentor_actors::batching::{BatchEngine, BatchSettings};
+use mentor_actors::cancel::CancelToken;
 use mentor_actors::conversations::{ConversationSettings, ConversationsActor};
 use mentor_actors::domain::EngineError;
 use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorkers, StartingEmbeddingWorkers};
@@ -33,6 +34,7 @@ use mentor_engines::sqlite::SqliteConversations;
 use crate::config::{Config, OrAuto};
 use crate::documents::StoredDocuments;
 use crate::http::{EmbeddingDoor, ModelNames, Problem};
+use crate::ingest::IngestParts;
 use crate::models::ModelsDir;
 
 /// Batches that may wait for the embedding workers during an ingest: enough that they never wait for the next one.
@@ -187,13 +189,54 @@ pub struct IngestEngines {
 /// A model file that is missing or damaged, with the command that mends it.
 pub fn for_ingest(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<IngestEngines> {
     let (embedding, counter) = for_embedding(config, telemetry)?;
+    let chunker = Arc::new(chunker(config, counter, &embedding.info));
+    Ok(IngestEngines { embedding, extractor: Arc::new(extractor(config, CancelToken::default())?), chunker })
+}
+
+/// Chunks that a job of a running server hands to the embedder at once: a question that comes meanwhile waits for them, which is
+/// about a tenth of a second on two cores.
+const CHUNKS_BETWEEN_QUESTIONS: usize = 4;
+
+/// The embedder of a running server, for work that its questions overtake.
+#[derive(Clone)]
+pub struct SharedEmbedder {
+    workers: EmbeddingWorkers,
+    count: usize,
+    /// What it is.
+    pub info: EmbedderInfo,
+}
+
+impl Embedding {
+    /// The same workers, for bulk work beside questions.
+    #[must_use]
+    pub fn share(&self) -> SharedEmbedder {
+        SharedEmbedder { workers: self.workers.clone(), count: self.count, info: self.info.clone() }
+    }
+}
+
+/// What an ingest in a running server works with; `cancel` ends the reading of a file.
+///
+/// # Errors
+/// A tokenizer that is missing or damaged; text recognition that is configured and not installed.
+pub fn for_job(config: &Config, embedder: &SharedEmbedder, cancel: &CancelToken) -> anyhow::Result<IngestParts> {
+    let counter = OnnxTokenCounter::load(&embedder_files(config)?.folder)?;
+    Ok(IngestParts {
+        extractor: Arc::new(extractor(config, cancel.clone())?),
+        chunker: Arc::new(chunker(config, counter, &embedder.info)),
+        embedding: embedder.workers.clone(),
+        workers: embedder.count,
+        chunks_a_job: CHUNKS_BETWEEN_QUESTIONS,
+        clock: Arc::default(),
+    })
+}
+
+fn chunker(config: &Config, counter: OnnxTokenCounter, info: &EmbedderInfo) -> SentenceChunker {
     let options = ChunkOptions {
         target_tokens: config.chunk_tokens,
-        limit_tokens: embedding.info.max_tokens,
+        limit_tokens: info.max_tokens,
         overlap_tokens: config.chunk_overlap_tokens,
     };
-    let chunker = SentenceChunker::new(Arc::new(counter), options);
-    Ok(IngestEngines { embedding, extractor: Arc::new(extractor(config)?), chunker: Arc::new(chunker) })
+    SentenceChunker::new(Arc::new(counter), options)
 }
 
 /// First argument that makes the program read one document, in a process of its own, instead of a command.
@@ -202,17 +245,17 @@ pub const READ_DOCUMENT: &str = "read-document";
 /// Longest time that text recognition may take for a page; a dense one takes about ten seconds on a slow core.
 const RECOGNITION_TIME: Duration = Duration::from_secs(60);
 
-fn extractor(config: &Config) -> anyhow::Result<FileExtractor> {
+fn extractor(config: &Config, cancel: CancelToken) -> anyhow::Result<FileExtractor> {
     let program = std::env::current_exe().context("cannot find the program's own file")?;
     let memory_bytes = config.extract_memory_mb << 20;
     let page_time = Duration::from_secs(config.extract_page_s);
-    let limits = ReaderLimits { memory_bytes, page_time, ..ReaderLimits::default() };
+    let limits = ReaderLimits { memory_bytes, page_time, max_pages: config.max_pages, ..ReaderLimits::default() };
     let find = || {
         let path = std::env::var_os("PATH").unwrap_or_default();
         TextRecognition::find(&path, &config.ocr_languages, RECOGNITION_TIME, memory_bytes).map_err(anyhow::Error::msg)
     };
     let recognition = config.ocr.then(find).transpose()?;
-    let reader = DocumentReader { program, arguments: vec![READ_DOCUMENT.into()], limits, recognition };
+    let reader = DocumentReader { program, arguments: vec![READ_DOCUMENT.into()], limits, recognition, cancel };
     Ok(FileExtractor::new(config.max_file_mb << 20).with_reader(reader))
 }
 

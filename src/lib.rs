@@ -6,6 +6,8 @@
 //! | [`commands`] | one function a command |
 //! | [`engines`] | from the configuration to engines and actors |
 //! | [`ingest`] | from a folder to the store |
+//! | [`jobs`] | the same in a running server |
+//! | [`materials`] | files on their way into that folder |
 //! | [`eval`] | how good retrieval and answers are |
 //! | `archive` | a store in one file, and back |
 //! | [`drain`] | how a server stops without losing anything |
@@ -22,6 +24,7 @@ mod calendar;
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod disk;
 pub mod documents;
 pub mod drain;
 pub mod engines;
@@ -29,5 +32,7 @@ pub mod eval;
 pub mod guard;
 pub mod http;
 pub mod ingest;
+pub mod jobs;
+pub mod materials;
 pub mod metrics;
 pub mod models;

@@ -23,8 +23,11 @@ use mentor::config::Config;
 use mentor::drain::Drain;
 use mentor::guard::{Clock, Guard};
 use mentor::http::{AskLimits, Doors, EmbeddingDoor, HEARTBEAT, ModelNames, Problem, serve};
+use mentor::jobs::{Job, Jobs, Runner};
+use mentor::materials::{Materials, UploadLimits};
 use mentor::metrics::Metrics;
 use mentor_actors::cancel::CancelToken;
+use mentor_actors::domain::TurnError;
 use serde_json::{Value, json};
 use support::{BAD_GRAMMAR, Gate, Script, Tutor, Words};
 use tokio_tungstenite::tungstenite::Message;
@@ -32,6 +35,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 /// Longest any step of these tests waits.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What changes the store is in `tests/program/documents.rs`.
+struct NoJobs;
+
+impl Runner for NoJobs {
+    fn run(&mut self, _: &Job) -> Result<(), TurnError> {
+        Ok(())
+    }
+}
 
 struct Server {
     address: SocketAddr,
@@ -65,6 +77,8 @@ impl Server {
             admission: tutor.admission.clone(),
             services: tutor.services.clone(),
             store: tutor.store.clone(),
+            jobs: Jobs::start(NoJobs, 1).unwrap().0,
+            materials: Materials::new("nowhere".into(), UploadLimits { file_bytes: 1, files: 1, free_bytes: 0 }),
             workers: vec![("embed", tutor.embedding.health()), ("generate", tutor.generator.health())],
             problems: Vec::new(),
             metrics: Arc::new(Metrics::new().unwrap()),

@@ -226,7 +226,7 @@ fn a_second_writer_is_refused_at_once_with_the_process_that_writes() {
     for second in [LanceCorpus::open(folder.path(), &identity(2)), LanceCorpus::recreate(folder.path(), &identity(2))] {
         let message =
             format!("another ingest is writing to the store (process {}); wait for it to end", std::process::id());
-        assert_eq!(second.err(), Some(EngineError::Failed(message)));
+        assert_eq!(second.err(), Some(EngineError::Busy(message)));
     }
     drop(first);
     writer(folder.path());

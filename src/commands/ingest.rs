@@ -14,7 +14,7 @@ use super::{block_on, silent};
 use crate::cli::IngestArgs;
 use crate::config::Config;
 use crate::engines::{self, IngestEngines};
-use crate::ingest::{EmbedClock, Hashes, IngestParts, Plan, Progress, Watch, discover, plan, run};
+use crate::ingest::{Bars, CHUNKS_A_JOB, EmbedClock, Hashes, IngestParts, Plan, Stop, Watch, discover, plan, run};
 
 /// How often a watched folder is looked at; a change is ingested once it is seen twice.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -29,8 +29,7 @@ pub fn ingest(config: &Config, arguments: &IngestArgs) -> anyhow::Result<u8> {
     if arguments.dry_run {
         return ingest.dry_run();
     }
-    let result =
-        if arguments.watch { ingest.watch() } else { ingest.once(arguments.overwrite, &CancelToken::default()) };
+    let result = if arguments.watch { ingest.watch() } else { ingest.once(arguments.overwrite, &Stop::default()) };
     if let Some(engines) = ingest.engines {
         engines.embedding.stop();
     }
@@ -47,7 +46,7 @@ struct Ingest<'a> {
 }
 
 impl Ingest<'_> {
-    fn once(&mut self, overwrite: bool, stop: &CancelToken) -> anyhow::Result<u8> {
+    fn once(&mut self, overwrite: bool, stop: &Stop) -> anyhow::Result<u8> {
         let mut hashes = Hashes::read(&self.config.data_dir);
         // Before the models: a wrong folder should cost no waiting.
         let folder = discover(self.directory, &mut hashes)?;
@@ -62,12 +61,13 @@ impl Ingest<'_> {
         eprintln!("{}: {}", self.directory.display(), plan.summary());
         let to_ingest = plan.to_ingest();
         let bytes = to_ingest.iter().map(|planned| planned.found.stamp.bytes).sum();
-        let progress = Progress::new(to_ingest.len(), bytes, self.arguments.json);
+        let progress = Bars::new(to_ingest.len(), bytes, self.arguments.json);
         let parts = IngestParts {
             extractor: engines.extractor.clone(),
             chunker: engines.chunker.clone(),
             embedding: engines.embedding.workers.clone(),
             workers: engines.embedding.count,
+            chunks_a_job: CHUNKS_A_JOB,
             clock: self.clock.clone(),
         };
         let report = run(&plan, &parts, &mut corpus, &progress, stop)?;
@@ -81,11 +81,11 @@ impl Ingest<'_> {
 
     /// Ingests whenever the folder has changed. An error is printed, and tried again with the next change.
     fn watch(&mut self) -> anyhow::Result<u8> {
-        let stop = CancelToken::default();
-        stop_on_signal(stop.clone())?;
+        let stop = Stop::default();
+        stop_on_signal(stop.reading.clone())?;
         let mut watch = Watch::default();
         let mut overwrite = self.arguments.overwrite;
-        while !stop.is_cancelled() {
+        while !stop.reading.is_cancelled() {
             match watch.look(self.directory) {
                 Ok(false) => {}
                 Ok(true) => match self.once(overwrite, &stop) {
@@ -98,7 +98,7 @@ impl Ingest<'_> {
                 Err(reason) => eprintln!("mentor: {reason}; waiting for it"),
             }
             // Ends early when it is time to stop.
-            drop(block_on(async { tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await })?);
+            drop(block_on(async { tokio::time::timeout(LOOK_EVERY, stop.reading.cancelled()).await })?);
         }
         Ok(0)
     }

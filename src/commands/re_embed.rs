@@ -7,7 +7,7 @@ use serde_json::json;
 use super::silent;
 use crate::config::Config;
 use crate::engines;
-use crate::ingest::{EmbedAgain, Progress, embed_again};
+use crate::ingest::{Bars, EmbedAgain, embed_again};
 
 /// # Errors
 /// When there is no store, its text was cut by other rules or is too long for the embedder, or another process writes to it.
@@ -25,7 +25,7 @@ pub fn re_embed(config: &Config, json: bool) -> anyhow::Result<u8> {
     if former.chunker_version != identity.chunker_version {
         bail!("the store's text was cut by other rules: run `mentor ingest --overwrite`");
     }
-    let progress = Progress::new(survey.records().len(), 0, json);
+    let progress = Bars::new(survey.records().len(), 0, json);
     let with = EmbedAgain { embedding: &embedding.workers, counter: &counter, max_tokens: identity.max_tokens };
     let mut corpus = LanceCorpus::open(replacement.building(), &identity)?;
     let report = embed_again(survey.documents_with_text(), &with, &mut corpus, &progress);

@@ -12,13 +12,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Config;
 use crate::drain::Drain;
-use crate::engines::{self, ConversationKeeper, Tutor};
+use crate::engines::{self, ConversationKeeper, Retrieval, Tutor};
 use crate::guard::{Clock, Guard, Mode};
 use crate::http::{AskLimits, Doors, HEARTBEAT, serve as serve_doors};
+use crate::jobs::{FolderIngest, Jobs};
+use crate::materials::{Materials, UploadLimits};
 use crate::metrics::Metrics;
 
 /// How often keys and certificates are looked at for changes.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Longest that a job which is told to stop is waited for; it needs a fraction of a second, but for what the disk takes.
+const JOB_PATIENCE: Duration = Duration::from_secs(10);
 
 /// # Errors
 /// An address that cannot be bound, or that others reach and no key protects; a model that is missing; a store of another embedder.
@@ -60,6 +65,8 @@ async fn run(
     };
     let mut workers = tutor.health();
     workers.push(("conversations", storage.health()));
+    let materials = materials(config);
+    let (jobs, ingest) = Jobs::start(folder_ingest(config, tutor, &metrics), config.max_jobs)?;
     let shutdown = CancelToken::default();
     let address = listener.local_addr()?;
     let doors = Doors {
@@ -69,6 +76,8 @@ async fn run(
         admission: actors.admission,
         services: actors.services,
         store: tutor.retrieval.store.clone(),
+        jobs,
+        materials,
         workers,
         problems: tutor.generator.problem.iter().cloned().collect(),
         metrics,
@@ -93,7 +102,11 @@ async fn run(
     drain.run(Duration::from_secs(config.drain_seconds), signals.next()).await;
     refreshing.abort();
     shutdown.cancel();
-    handle.stop(true).await;
+    // At once: streams of a job's events end with the job.
+    let (ended, ()) = tokio::join!(tokio::task::spawn_blocking(|| ingest.stop(JOB_PATIENCE)), handle.stop(true));
+    if !ended.unwrap_or(false) {
+        tracing::warn!("an ingest job did not end in time; what it has stored is whole, the next one does the rest");
+    }
     serving.await??;
     Ok(())
 }
@@ -131,6 +144,23 @@ async fn refresh(guard: Arc<Guard>) {
             tracing::error!(%error, "the keys could not be looked at");
         }
     }
+}
+
+/// The folder that uploads go to, without what a killed server left in it.
+fn materials(config: &Config) -> Materials {
+    let limits = UploadLimits {
+        file_bytes: config.max_upload_bytes,
+        files: config.max_upload_files,
+        free_bytes: config.min_free_mb << 20,
+    };
+    let materials = Materials::new(config.materials_dir.clone(), limits);
+    materials.remove_leftovers();
+    materials
+}
+
+fn folder_ingest(config: &Config, tutor: &Tutor, metrics: &Arc<Metrics>) -> FolderIngest {
+    let Retrieval { embedding, store } = &tutor.retrieval;
+    FolderIngest { config: config.clone(), embedder: embedding.share(), store: store.clone(), metrics: metrics.clone() }
 }
 
 /// How tokens are chosen, as the configuration and the model's file together have it.

@@ -35,7 +35,20 @@ pub async fn json<T: DeserializeOwned>(payload: web::Payload) -> Result<T, ApiEr
 ///
 /// # Errors
 /// As [`json`].
-pub async fn json_up_to<T: DeserializeOwned>(max_bytes: usize, mut payload: web::Payload) -> Result<T, ApiError> {
+pub async fn json_up_to<T: DeserializeOwned>(max_bytes: usize, payload: web::Payload) -> Result<T, ApiError> {
+    parse(&read(max_bytes, payload).await?)
+}
+
+/// Reads a JSON body that may be left out.
+///
+/// # Errors
+/// As [`json`].
+pub async fn json_or_default<T: DeserializeOwned + Default>(payload: web::Payload) -> Result<T, ApiError> {
+    let bytes = read(MAX_JSON_BYTES, payload).await?;
+    if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes) }
+}
+
+async fn read(max_bytes: usize, mut payload: web::Payload) -> Result<web::BytesMut, ApiError> {
     let mut bytes = web::BytesMut::new();
     while let Some(part) = payload.next().await {
         let part = part.map_err(|error| bad_request(format!("the request body could not be read: {error}")))?;
@@ -44,7 +57,11 @@ pub async fn json_up_to<T: DeserializeOwned>(max_bytes: usize, mut payload: web:
         }
         bytes.extend_from_slice(&part);
     }
-    serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
+    Ok(bytes)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => {
             ApiError::unprocessable(format!("the request cannot be understood: {error}"))
         }

@@ -3,10 +3,13 @@
 mod body;
 mod connection;
 mod conversations;
+mod documents;
 mod errors;
 mod feedback;
 mod gate;
 mod health;
+mod jobs;
+mod multipart;
 mod openai;
 mod openapi;
 mod rest;
@@ -34,6 +37,8 @@ use mentor_actors::turn::TurnServices;
 use mentor_actors::workers::WorkerHealth;
 
 use crate::guard::{Client, Guard, Patience, Tls, policy};
+use crate::jobs::Jobs;
+use crate::materials::Materials;
 use crate::metrics::Metrics;
 pub use body::AskLimits;
 pub use errors::ApiError;
@@ -61,6 +66,10 @@ pub struct Doors {
     pub services: TurnServices,
     /// The store, for its figures.
     pub store: Arc<dyn Retriever>,
+    /// Change the store.
+    pub jobs: Jobs,
+    /// The folder that uploads go to.
+    pub materials: Materials,
     /// The workers' health, by name.
     pub workers: Vec<(&'static str, Arc<WorkerHealth>)>,
     /// What else may stand in the way of answers.
@@ -161,6 +170,13 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/readyz", web::get().to(health::ready))
         .route("/api/health", web::get().to(health::detail))
         .route("/metrics", web::get().to(health::metrics))
+        .route("/api/documents", web::get().to(documents::list))
+        .route("/api/documents", web::post().to(documents::upload))
+        .route("/api/documents/{id:.+}", web::delete().to(documents::remove))
+        .route("/api/ingest", web::post().to(jobs::sync))
+        .route("/api/ingest", web::get().to(jobs::list))
+        .route("/api/ingest/{job}", web::get().to(jobs::look))
+        .route("/api/ingest/{job}", web::delete().to(jobs::cancel))
         .configure(openai::routes)
         .configure(openapi::routes);
 }

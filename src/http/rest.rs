@@ -69,7 +69,7 @@ async fn answer(mut cursor: Cursor, turn_id: &TurnId, mut charge: Charge) -> Res
     }
 }
 
-fn wants_events(request: &HttpRequest) -> bool {
+pub(super) fn wants_events(request: &HttpRequest) -> bool {
     Accept::parse(request).is_ok_and(|accept| accept.iter().any(|item| item.item.essence_str() == "text/event-stream"))
 }
 

@@ -16,9 +16,10 @@ use super::wire;
 use crate::guard::Charge;
 
 /// A comment goes out when nothing else did for that long, so that proxies keep the connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-const COMMENT: &[u8] = b": still working\n\n";
+/// The comment.
+pub const COMMENT: &[u8] = b": still working\n\n";
 
 /// The number of the last event that a client saw, where it says so.
 ///
@@ -120,7 +121,8 @@ fn numbered(event: &NumberedEvent) -> web::Bytes {
     frame(Some(event.seq), &wire::event(event))
 }
 
-fn frame(seq: Option<u64>, event: &serde_json::Value) -> web::Bytes {
+/// One event.
+pub fn frame(seq: Option<u64>, event: &serde_json::Value) -> web::Bytes {
     let id = seq.map_or_else(String::new, |seq| format!("id: {seq}\n"));
     web::Bytes::from(format!("{id}data: {event}\n\n"))
 }

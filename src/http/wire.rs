@@ -1,5 +1,7 @@
 //! The wire protocol's JSON, to and from the domain. Field names here are what clients rely on.
 
+pub(super) mod administration;
+
 use mentor_actors::domain::{
     CharSpan, Citation, Completion, CorpusStats, ErrorCode, NumberedEvent, ScoredPassage, Timings, TurnError,
     TurnEvent, TurnId, Usage,

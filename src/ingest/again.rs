@@ -4,12 +4,13 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyhow::bail;
+use mentor_actors::cancel::CancelToken;
 use mentor_actors::domain::{Chunk, DocumentRecord, EngineError};
 use mentor_actors::embedding::EmbeddingWorkers;
 use mentor_actors::ports::{Corpus, TokenCounter};
 use tokio::sync::mpsc::Receiver;
 
-use super::pipeline::{DOCUMENTS_BETWEEN_STAGES, InEmbedding, submit, write};
+use super::pipeline::{CHUNKS_A_JOB, DOCUMENTS_BETWEEN_STAGES, InEmbedding, submit, write};
 use super::{Progress, Report};
 
 /// Tokens that an embedder puts around a text.
@@ -33,13 +34,14 @@ pub fn embed_again(
     mut documents: Receiver<Result<(DocumentRecord, Vec<Chunk>), EngineError>>,
     with: &EmbedAgain<'_>,
     corpus: &mut dyn Corpus,
-    progress: &Progress,
+    progress: &dyn Progress,
 ) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let outcome = std::thread::scope(|scope| {
         let (embedding, to_write) = sync_channel(DOCUMENTS_BETWEEN_STAGES);
         let submitting = scope.spawn(|| submit_all(&mut documents, with, embedding, progress));
-        let written = write(to_write, corpus, progress, &mut report, &mut Duration::default());
+        let never = CancelToken::default();
+        let written = write(to_write, corpus, progress, &mut report, &mut Duration::default(), &never);
         // A panic there is a fault of ours: it goes on here, with its own message.
         written.and(submitting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
@@ -53,7 +55,7 @@ fn submit_all(
     documents: &mut Receiver<Result<(DocumentRecord, Vec<Chunk>), EngineError>>,
     with: &EmbedAgain<'_>,
     next: SyncSender<InEmbedding>,
-    progress: &Progress,
+    progress: &dyn Progress,
 ) -> anyhow::Result<()> {
     while let Some(document) = documents.blocking_recv() {
         let (record, mut chunks) = document?;
@@ -70,7 +72,7 @@ fn submit_all(
             }
         }
         progress.to_embed(chunks.len());
-        let batches = submit(&chunks, with.embedding)?;
+        let batches = submit(&chunks, with.embedding, CHUNKS_A_JOB)?;
         if next.send(InEmbedding { record, chunks, batches }).is_err() {
             break; // the writer failed and says why
         }

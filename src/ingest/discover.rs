@@ -37,8 +37,28 @@ pub struct Folder {
 /// When the folder or a folder in it cannot be read, or when it holds no course materials: what the store holds is not to be
 /// removed because a volume is not mounted.
 pub fn discover(directory: &Path, hashes: &mut Hashes) -> anyhow::Result<Folder> {
+    Ok(look_into(list(directory)?, hashes))
+}
+
+/// As [`discover`], but an empty folder is one, for who knows that it was emptied.
+///
+/// # Errors
+/// When the folder or a folder in it cannot be read.
+pub fn discover_if_any(directory: &Path, hashes: &mut Hashes) -> anyhow::Result<Folder> {
+    Ok(look_into(list_if_any(directory)?, hashes))
+}
+
+/// The file of a document of `directory`. Nothing outside of it, and nothing hidden, has an id.
+///
+/// # Errors
+/// As [`discover_if_any`].
+pub fn find(directory: &Path, id: &DocumentId) -> anyhow::Result<Option<PathBuf>> {
+    Ok(list_if_any(directory)?.into_iter().find(|listed| listed.id == *id).map(|listed| listed.path))
+}
+
+fn look_into(files: Vec<Listed>, hashes: &mut Hashes) -> Folder {
     let mut folder = Folder::default();
-    for Listed { id, path, kind } in list(directory)? {
+    for Listed { id, path, kind } in files {
         match hashes.of(&path) {
             Ok((hash, stamp)) => folder.found.push(Found { id, path, kind, hash, stamp }),
             // Removed since it was listed.
@@ -47,7 +67,7 @@ pub fn discover(directory: &Path, hashes: &mut Hashes) -> anyhow::Result<Folder>
         }
     }
     folder.found.sort_by(|a, b| (a.stamp.bytes, &a.id).cmp(&(b.stamp.bytes, &b.id)));
-    Ok(folder)
+    folder
 }
 
 /// A file that is to become a document.
@@ -60,17 +80,22 @@ pub(super) struct Listed {
 
 /// The files of [`discover`], unread.
 pub(super) fn list(directory: &Path) -> anyhow::Result<Vec<Listed>> {
-    if !directory.is_dir() {
-        bail!("{}: there is no such folder", directory.display());
-    }
-    let mut listed = Vec::new();
-    walk(directory, directory, &mut listed)?;
+    let listed = list_if_any(directory)?;
     if listed.is_empty() {
         bail!(
             "{}: no course materials here (PDF, Word, slides, EPUB, notebooks, Markdown, HTML or plain text)",
             directory.display()
         );
     }
+    Ok(listed)
+}
+
+fn list_if_any(directory: &Path) -> anyhow::Result<Vec<Listed>> {
+    if !directory.is_dir() {
+        bail!("{}: there is no such folder", directory.display());
+    }
+    let mut listed = Vec::new();
+    walk(directory, directory, &mut listed)?;
     Ok(listed)
 }
 

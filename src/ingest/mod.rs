@@ -15,11 +15,11 @@ mod stamp;
 mod watch;
 
 pub use again::{EmbedAgain, embed_again};
-pub use discover::{Folder, Found, discover};
+pub use discover::{Folder, Found, discover, discover_if_any, find};
 pub use hashes::Hashes;
-pub use pipeline::{EmbedClock, IngestParts, run};
+pub use pipeline::{CHUNKS_A_JOB, EmbedClock, IngestParts, Stop, run};
 pub use plan::{Plan, Planned, Renamed, plan};
-pub use progress::Progress;
+pub use progress::{Bars, Progress};
 pub use report::{Copied, Failure, Report, StageSeconds};
 pub use stamp::Stamp;
 pub use watch::Watch;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use mentor_actors::cancel::CancelToken;
@@ -21,9 +21,9 @@ use super::{Failure, Plan, Planned, Progress, Report, StageSeconds, Stamp};
 /// enough for the embedder never to wait for a book of ordinary size.
 pub(super) const DOCUMENTS_BETWEEN_STAGES: usize = 2;
 
-/// Chunks handed to an embedding worker at once. Sorted by length, so that little is padded; the embedder makes its own
-/// batches of them.
-const CHUNKS_A_JOB: usize = 32;
+/// Chunks handed to an embedding worker at once when nobody else waits for it. Sorted by length, so that little is padded; the
+/// embedder makes its own batches of them.
+pub const CHUNKS_A_JOB: usize = 32;
 
 /// What an ingest works with.
 #[derive(Clone)]
@@ -36,6 +36,8 @@ pub struct IngestParts {
     pub embedding: EmbeddingWorkers,
     /// How many embedding workers there are.
     pub workers: usize,
+    /// Chunks handed to one at once: a question that comes meanwhile waits for them.
+    pub chunks_a_job: usize,
     /// The clock that the embedding workers' measurements go to.
     pub clock: Arc<EmbedClock>,
 }
@@ -87,8 +89,23 @@ pub(super) struct PendingBatch {
     vectors: oneshot::Receiver<Result<Vec<Embedding>, EngineError>>,
 }
 
-/// Carries the plan out: renames, then what is to be ingested, then what is gone. Once `stop` is cancelled, documents that
-/// are read already are still stored, and the others are left to the next run.
+/// How an ingest is told to end early. What is not stored then is left to the next run.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// No further document is read; those that are read already are still stored.
+    pub reading: CancelToken,
+    /// Nothing further is stored either.
+    pub storing: CancelToken,
+}
+
+impl Stop {
+    /// Whether documents were, or may have been, left.
+    fn is_wanted(&self) -> bool {
+        self.reading.is_cancelled() || self.storing.is_cancelled()
+    }
+}
+
+/// Carries the plan out: renames, then what is to be ingested, then what is gone, unless `stop` ends it early.
 ///
 /// # Errors
 /// When the store cannot be written or the embedder is lost; a document that fails by itself is in the report.
@@ -96,8 +113,8 @@ pub fn run(
     plan: &Plan,
     parts: &IngestParts,
     corpus: &mut dyn Corpus,
-    progress: &Progress,
-    stop: &CancelToken,
+    progress: &dyn Progress,
+    stop: &Stop,
 ) -> anyhow::Result<Report> {
     let start = Instant::now();
     let mut report = Report::of(plan);
@@ -117,7 +134,7 @@ pub fn run(
         let (embedding, to_write) = sync_channel(DOCUMENTS_BETWEEN_STAGES);
         let extracting = scope.spawn(|| extract(plan, &*parts.extractor, extracted, progress, stop));
         let chunking = scope.spawn(|| chunk(to_chunk, parts, embedding, progress));
-        let written = write(to_write, corpus, progress, &mut report, &mut write_time);
+        let written = write(to_write, corpus, progress, &mut report, &mut write_time, &stop.storing);
         // A panic in a stage is a fault of ours: it goes on here, with its own message.
         (failed, extract_time) = extracting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let chunked = chunking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -134,9 +151,10 @@ pub fn run(
             reason: failed.reason,
         });
     }
-    if !stop.is_cancelled() {
+    if !stop.is_wanted() {
         for id in &plan.gone {
             corpus.remove(id).with_context(|| format!("cannot remove {id}"))?;
+            progress.removed(id);
             report.removed += 1;
         }
     }
@@ -162,11 +180,12 @@ fn remember(failed: &Failed<'_>, corpus: &mut dyn Corpus) -> anyhow::Result<()> 
     }
     let Planned { found, copies, former } = failed.planned;
     let failure = Some(DocumentFailure { hash: found.hash, reason: failed.reason.clone() });
+    let bytes = Some(found.stamp.bytes);
     let noted = match former.as_ref().filter(|record| record.was_read()) {
         Some(former) => corpus.update(&DocumentRecord { failure, copies: copies.clone(), ..former.clone() }),
         None => {
             let record = DocumentRecord::failed(found.id.clone(), found.hash, found.kind, failed.reason.clone());
-            corpus.put(&DocumentRecord { copies: copies.clone(), ..record }, &[])
+            corpus.put(&DocumentRecord { copies: copies.clone(), bytes, ..record }, &[])
         }
     };
     noted.with_context(|| format!("cannot note that {} failed", found.id))
@@ -185,12 +204,12 @@ fn extract<'a>(
     plan: &'a Plan,
     extractor: &dyn Extractor,
     next: SyncSender<Extracted<'a>>,
-    progress: &Progress,
-    stop: &CancelToken,
+    progress: &dyn Progress,
+    stop: &Stop,
 ) -> (Vec<Failed<'a>>, Duration) {
     let (mut failures, mut time) = (Vec::new(), Duration::ZERO);
     for planned in plan.to_ingest() {
-        if stop.is_cancelled() {
+        if stop.is_wanted() {
             break;
         }
         let found = &planned.found;
@@ -199,7 +218,10 @@ fn extract<'a>(
         // What was read must be what was hashed.
         let is_same = Stamp::of(&found.path).is_ok_and(|stamp| stamp == found.stamp);
         time += start.elapsed();
-        progress.extracted(&found.id.0, found.stamp.bytes);
+        progress.extracted(&found.id, found.stamp.bytes);
+        if stop.storing.is_cancelled() {
+            break; // reading may have ended for that alone
+        }
         let reason = match result {
             _ if !is_same => "it changed while it was read; the next run takes it".to_owned(),
             Ok(content) => match next.send(Extracted { planned, content }) {
@@ -208,7 +230,7 @@ fn extract<'a>(
             },
             Err(error) => error.to_string(),
         };
-        progress.failed(&found.id.0, &reason);
+        progress.failed(&found.id, &reason);
         failures.push(Failed { planned, reason, is_lasting: is_same });
     }
     (failures, time)
@@ -219,7 +241,7 @@ fn chunk(
     documents: Receiver<Extracted<'_>>,
     parts: &IngestParts,
     next: SyncSender<InEmbedding>,
-    progress: &Progress,
+    progress: &dyn Progress,
 ) -> anyhow::Result<Duration> {
     let mut time = Duration::ZERO;
     for Extracted { planned, content } in documents {
@@ -228,7 +250,7 @@ fn chunk(
         time += start.elapsed();
         progress.to_embed(chunks.len());
         let record = record(planned, &content, chunks.len());
-        let batches = submit(&chunks, &parts.embedding)?;
+        let batches = submit(&chunks, &parts.embedding, parts.chunks_a_job)?;
         if next.send(InEmbedding { record, chunks, batches }).is_err() {
             break; // the writer failed and says why
         }
@@ -247,31 +269,39 @@ fn record(planned: &Planned, content: &DocumentContent, chunks: usize) -> Docume
         chunks: u32::try_from(chunks).unwrap_or(u32::MAX),
         copies: planned.copies.clone(),
         failure: None,
+        bytes: Some(planned.found.stamp.bytes),
+        stored_at_s: SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()),
     }
 }
 
 /// Hands chunks of like length to the workers together, waiting for room in their queue.
-pub(super) fn submit(chunks: &[Chunk], workers: &EmbeddingWorkers) -> Result<Vec<PendingBatch>, EngineError> {
+pub(super) fn submit(
+    chunks: &[Chunk],
+    workers: &EmbeddingWorkers,
+    chunks_a_job: usize,
+) -> Result<Vec<PendingBatch>, EngineError> {
     let mut order: Vec<usize> = (0..chunks.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(chunks[*index].tokens));
     let batch = |members: &[usize]| {
         let texts = members.iter().map(|index| chunks[*index].text.clone()).collect();
         Ok(PendingBatch { members: members.to_vec(), vectors: workers.submit_bulk(texts)? })
     };
-    order.chunks(CHUNKS_A_JOB).map(batch).collect()
+    order.chunks(chunks_a_job).map(batch).collect()
 }
 
-/// Waits for each document's vectors and commits it.
+/// Waits for each document's vectors and commits it, until `stop`.
 pub(super) fn write(
     documents: Receiver<InEmbedding>,
     corpus: &mut dyn Corpus,
-    progress: &Progress,
+    progress: &dyn Progress,
     report: &mut Report,
     time: &mut Duration,
+    stop: &CancelToken,
 ) -> anyhow::Result<()> {
     for InEmbedding { record, chunks, batches } in documents {
-        report.tokens += chunks.iter().map(|chunk| chunk.tokens as u64).sum::<u64>();
-        let embedded = collect(chunks, batches, progress)?;
+        let tokens = chunks.iter().map(|chunk| chunk.tokens as u64).sum::<u64>();
+        let Some(embedded) = collect(chunks, batches, progress, stop)? else { break };
+        report.tokens += tokens;
         let start = Instant::now();
         corpus.put(&record, &embedded).with_context(|| format!("cannot store {}", record.id))?;
         *time += start.elapsed();
@@ -279,19 +309,23 @@ pub(super) fn write(
         report.pages += u64::from(record.pages);
         report.chunks += embedded.len() as u64;
         report.failures.extend(page_failures(&record));
-        progress.written(&record.id.0, record.pages, embedded.len());
+        progress.written(&record);
     }
     Ok(())
 }
 
-/// Puts every vector back beside its chunk.
+/// Puts every vector back beside its chunk; `None` once `stop` is cancelled, and the embedder then skips what it still has.
 fn collect(
     chunks: Vec<Chunk>,
     batches: Vec<PendingBatch>,
-    progress: &Progress,
-) -> Result<Vec<EmbeddedChunk>, EngineError> {
+    progress: &dyn Progress,
+    stop: &CancelToken,
+) -> Result<Option<Vec<EmbeddedChunk>>, EngineError> {
     let mut vectors: Vec<Option<Embedding>> = vec![None; chunks.len()];
     for batch in batches {
+        if stop.is_cancelled() {
+            return Ok(None);
+        }
         let made = batch.vectors.blocking_recv().unwrap_or(Err(EngineError::WorkerLost("embed")))?;
         progress.embedded(made.len());
         for (index, vector) in batch.members.into_iter().zip(made) {
@@ -299,5 +333,6 @@ fn collect(
         }
     }
     let missing = || EngineError::Failed("the embedder gave fewer vectors than it was given texts".into());
-    chunks.into_iter().zip(vectors).map(|(chunk, vector)| Ok((chunk, vector.ok_or_else(missing)?))).collect()
+    let embedded = chunks.into_iter().zip(vectors).map(|(chunk, vector)| Ok((chunk, vector.ok_or_else(missing)?)));
+    embedded.collect::<Result<_, _>>().map(Some)
 }

@@ -148,6 +148,18 @@ impl Plan {
         self.noted.sort_by(|a, b| a.id.cmp(&b.id));
     }
 
+    /// The same, but as far as these documents are concerned alone: whatever else came, changed or went is left.
+    #[must_use]
+    pub fn only(mut self, ids: &BTreeSet<DocumentId>) -> Self {
+        let names_one =
+            |id: &DocumentId, copies: &[DocumentId]| ids.contains(id) || copies.iter().any(|id| ids.contains(id));
+        self.new.retain(|planned| names_one(&planned.found.id, &planned.copies));
+        self.changed.retain(|planned| names_one(&planned.found.id, &planned.copies));
+        self.renamed.retain(|it| ids.contains(&it.from) || names_one(&it.record.id, &it.record.copies));
+        self.gone.retain(|id| ids.contains(id));
+        self
+    }
+
     /// The documents to be read and embedded, the smallest first.
     #[must_use]
     pub fn to_ingest(&self) -> Vec<&Planned> {
@@ -271,6 +283,8 @@ mod tests {
             chunks: 1,
             copies: Vec::new(),
             failure: None,
+            bytes: None,
+            stored_at_s: None,
         }
     }
 
@@ -351,6 +365,24 @@ mod tests {
         let record = DocumentRecord { failed_pages: vec![(3, "a picture".into())], ..stored("a", 1) };
         let plan = |retry| super::plan(folder(vec![found("a", 1)]), vec![record.clone()], retry);
         assert_eq!((plan(false).unchanged.len(), plan(true).changed.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_plan_for_some_documents_leaves_the_others_alone() {
+        let files = || folder(vec![found("new", 1), found("other", 2), found("edited", 3), found("name now", 4)]);
+        let store = || vec![stored("edited", 9), stored("gone", 5), stored("name before", 4)];
+        let only = |id: &str| plan(files(), store(), false).only(&BTreeSet::from([DocumentId(id.into())]));
+        assert_eq!(only("new").summary(), "1 new, 0 changed, 0 unchanged, 0 gone");
+        assert_eq!(only("gone").summary(), "0 new, 0 changed, 0 unchanged, 1 gone");
+        assert_eq!(only("name now").summary(), "0 new, 0 changed, 0 unchanged, 0 gone, 1 renamed");
+        assert!(only("elsewhere").is_empty());
+    }
+
+    #[test]
+    fn a_plan_for_a_document_takes_in_the_one_that_stands_for_it() {
+        let files = folder(vec![found("a", 1), found("b", 1)]);
+        let plan = plan(files, Vec::new(), false).only(&BTreeSet::from([DocumentId("b".into())]));
+        assert_eq!((names(&plan.new), plan.copies().len()), (vec!["a"], 1));
     }
 
     #[test]

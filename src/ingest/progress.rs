@@ -1,13 +1,31 @@
-//! Progress for people: a bar per stage on a terminal, plain lines otherwise.
+//! How far an ingest is: for whoever wants to know, and for people a bar per stage on a terminal, plain lines otherwise.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mentor_actors::domain::{DocumentId, DocumentRecord};
 
-/// The three stages that take time. Clones share them.
-#[derive(Clone)]
-pub struct Progress {
+/// Hears what an ingest does, from the threads of its stages. Must not wait.
+pub trait Progress: Sync {
+    /// A document's text was read, or could not be.
+    fn extracted(&self, id: &DocumentId, bytes: u64);
+    /// So many more chunks wait for the embedder.
+    fn to_embed(&self, chunks: usize);
+    /// So many chunks have their vectors.
+    fn embedded(&self, chunks: usize);
+    /// A document is in the store.
+    fn written(&self, record: &DocumentRecord);
+    /// A document failed as a whole.
+    fn failed(&self, id: &DocumentId, reason: &str);
+    /// A document is no longer in the store.
+    fn removed(&self, id: &DocumentId);
+    /// Nothing more is to come but tidying up.
+    fn finish(&self);
+}
+
+/// The three stages that take time, for people.
+pub struct Bars {
     extract: ProgressBar,
     embed: ProgressBar,
     write: ProgressBar,
@@ -16,7 +34,7 @@ pub struct Progress {
     silent: bool,
 }
 
-impl Progress {
+impl Bars {
     /// Bars or lines for that many documents of that many bytes; nothing at all when `silent`.
     #[must_use]
     pub fn new(documents: usize, bytes: u64, silent: bool) -> Self {
@@ -38,43 +56,42 @@ impl Progress {
             silent,
         }
     }
+}
 
-    /// A document's text was read.
-    pub fn extracted(&self, name: &str, bytes: u64) {
+impl Progress for Bars {
+    fn extracted(&self, id: &DocumentId, bytes: u64) {
         self.extract.inc(bytes);
-        self.extract.set_message(name.to_owned());
+        self.extract.set_message(id.0.clone());
     }
 
-    /// So many more chunks wait for the embedder.
-    pub fn to_embed(&self, chunks: usize) {
+    fn to_embed(&self, chunks: usize) {
         self.embed.inc_length(chunks as u64);
     }
 
-    /// So many chunks have their vectors.
-    pub fn embedded(&self, chunks: usize) {
+    fn embedded(&self, chunks: usize) {
         self.embed.inc(chunks as u64);
     }
 
-    /// A document is in the store.
-    pub fn written(&self, name: &str, pages: u32, chunks: usize) {
+    fn written(&self, record: &DocumentRecord) {
         self.write.inc(1);
-        self.write.set_message(name.to_owned());
+        self.write.set_message(record.id.0.clone());
         if self.plain && !self.silent {
             let (done, all) = (self.write.position(), self.write.length().unwrap_or_default());
-            eprintln!("ingested {done}/{all} {name}: {pages} pages, {chunks} chunks");
+            eprintln!("ingested {done}/{all} {}: {} pages, {} chunks", record.id, record.pages, record.chunks);
         }
     }
 
-    /// A document failed as a whole.
-    pub fn failed(&self, name: &str, reason: &str) {
+    fn failed(&self, id: &DocumentId, reason: &str) {
         self.write.inc(1);
         if self.plain && !self.silent {
-            eprintln!("failed {name}: {reason}");
+            eprintln!("failed {id}: {reason}");
         }
     }
 
+    fn removed(&self, _: &DocumentId) {}
+
     /// Takes the bars away.
-    pub fn finish(&self) {
+    fn finish(&self) {
         for bar in [&self.extract, &self.embed, &self.write] {
             bar.finish_and_clear();
         }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod convert;
+mod documents;
 mod durable;
 mod eval;
 mod keys;

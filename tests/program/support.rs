@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -102,7 +102,8 @@ pub struct Server {
     pub address: String,
     /// What it said before it was ready.
     pub said: Vec<String>,
-    ready_again: mpsc::Receiver<String>,
+    /// In a mutex so that tests may ask a server from several threads.
+    ready_again: Mutex<mpsc::Receiver<String>>,
 }
 
 impl Server {
@@ -126,7 +127,7 @@ impl Server {
                 drop(report.send(line));
             }
         });
-        Server { child, address, said, ready_again }
+        Server { child, address, said, ready_again: Mutex::new(ready_again) }
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Value {
@@ -146,6 +147,22 @@ impl Server {
         agent().get(format!("http://{}{path}", self.address)).call().unwrap().body_mut().read_to_string().unwrap()
     }
 
+    /// Any request; status and body.
+    pub fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = agent().run(request.body(body).unwrap()).unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    }
+
+    /// The same with JSON in the answer.
+    pub fn call_json(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Value) {
+        let (status, text) = self.call(method, path, headers, body);
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
     /// Processes that it started.
     pub fn children(&self) -> Vec<i32> {
         let parent = format!("PPid:\t{}", self.child.id());
@@ -157,7 +174,7 @@ impl Server {
 
     /// Waits until it says once more that it is ready.
     pub fn wait_until_ready_again(&self) {
-        self.ready_again.recv_timeout(PATIENCE).expect("the server did not come back");
+        self.ready_again.lock().unwrap().recv_timeout(PATIENCE).expect("the server did not come back");
     }
 
     pub fn kill(mut self) {

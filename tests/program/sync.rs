@@ -63,6 +63,26 @@ fn a_second_copy_of_a_file_is_stored_once_and_found_by_either_name() {
 }
 
 #[test]
+fn of_33_documents_only_the_one_that_changed_is_embedded() {
+    let Some(workplace) = Workplace::new() else { return };
+    let lesson = |number: usize, about: &str| {
+        format!("# Lesson {number}\n\nThis is the lesson number {number}. It says what {about} is good for.\n")
+    };
+    for number in 0..33 {
+        workplace.course_file(&format!("week {}/lesson-{number:02}.md", number / 5), lesson(number, "a queue"));
+    }
+    let first = ingest(&workplace, 0, &[]);
+    assert_eq!((&first["ingested"], &first["unchanged"]), (&json!(33), &json!(0)));
+    workplace.course_file("week 2/lesson-12.md", lesson(12, "a Fibonacci heap"));
+    let second = ingest(&workplace, 0, &[]);
+    assert_eq!((&second["ingested"], &second["unchanged"], &second["removed"]), (&json!(1), &json!(32), &json!(0)));
+    assert_eq!((&second["chunks"], &second["chunks_in_store"]), (&json!(1), &first["chunks_in_store"]));
+    assert!(second["tokens"].as_u64().unwrap() * 20 < first["tokens"].as_u64().unwrap(), "{second}");
+    let found = names(&workplace.expect(0, &["search", "Fibonacci heap", "--top-k", "1", "--json"]));
+    assert_eq!(found, ["week 2/lesson-12.md"]);
+}
+
+#[test]
 fn what_failed_is_remembered_and_tried_again_only_when_it_changes_or_when_told() {
     let Some(workplace) = with_course() else { return };
     workplace.course_file("broken.pdf", "this is no PDF");

@@ -168,6 +168,10 @@ pub struct DocumentRecord {
     pub copies: Vec<DocumentId>,
     /// The file's newest content, where it could not be read as a whole. What is stored is then the content before it.
     pub failure: Option<DocumentFailure>,
+    /// Size of the file; unknown for what was stored before this was noted.
+    pub bytes: Option<u64>,
+    /// When its content was stored, in seconds since 1970; unknown as above.
+    pub stored_at_s: Option<u64>,
 }
 
 /// Content that could not be read as a whole.
@@ -184,7 +188,18 @@ impl DocumentRecord {
     #[must_use]
     pub fn failed(id: DocumentId, hash: DocumentHash, kind: DocumentKind, reason: String) -> Self {
         let failure = Some(DocumentFailure { hash, reason });
-        Self { id, hash, kind, pages: 0, failed_pages: Vec::new(), chunks: 0, copies: Vec::new(), failure }
+        Self {
+            id,
+            hash,
+            kind,
+            pages: 0,
+            failed_pages: Vec::new(),
+            chunks: 0,
+            copies: Vec::new(),
+            failure,
+            bytes: None,
+            stored_at_s: None,
+        }
     }
 
     /// Whether it was ever read; otherwise the record only remembers that and why it could not be.

@@ -112,6 +112,9 @@ pub enum EngineError {
     /// The input is more than the engine can take.
     #[error("{0}")]
     TooLarge(String),
+    /// Somebody else is at it; it may be free in a while.
+    #[error("{0}")]
+    Busy(String),
     /// What was asked for makes no sense to the engine, as a grammar that cannot be read.
     #[error("{0}")]
     Rejected(String),

@@ -14,7 +14,8 @@ impl LanceCorpus {
     /// Opens the store in `data_dir` as what it is.
     ///
     /// # Errors
-    /// [`EngineError::Failed`] when another process writes to it, or there is none; [`EngineError::Load`] when it is damaged.
+    /// [`EngineError::Busy`] when another process writes to it; [`EngineError::Failed`] when there is none; [`EngineError::Load`]
+    /// when it is damaged.
     pub fn open_stored(data_dir: &Path) -> Result<Self, EngineError> {
         let missing = || EngineError::Failed(format!("there is no store in {}", data_dir.display()));
         let survey = StoreSurvey::open(data_dir)?.ok_or_else(missing)?;

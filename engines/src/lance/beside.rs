@@ -32,7 +32,7 @@ impl Replacement {
     /// Takes the writer's lock and makes an empty place for the new store.
     ///
     /// # Errors
-    /// [`EngineError::Failed`] when another process writes to the store, or the folder cannot be used.
+    /// [`EngineError::Busy`] when another process writes to the store; [`EngineError::Failed`] when the folder cannot be used.
     pub fn begin(data_dir: &Path) -> Result<Self, EngineError> {
         let failed = |error: io::Error| StoreError::from(error).into_failed("make a place for a new one");
         fs::create_dir_all(data_dir).map_err(failed)?;

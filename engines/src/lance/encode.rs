@@ -196,6 +196,8 @@ mod tests {
             chunks,
             copies: vec![DocumentId("again.pdf".into())],
             failure: Some(DocumentFailure { hash: DocumentHash([0xcd; 32]), reason: "it is encrypted".into() }),
+            bytes: Some(1_234),
+            stored_at_s: Some(1_777_777_777),
         }
     }
 

@@ -19,7 +19,7 @@ impl WriterLock {
     /// Takes the lock, or says at once who has it.
     ///
     /// # Errors
-    /// [`EngineError::Failed`] when another writer has it, or the file cannot be opened.
+    /// [`EngineError::Busy`] when another writer has it; [`EngineError::Failed`] when the file cannot be opened.
     pub(super) fn acquire(data_dir: &Path) -> Result<Self, EngineError> {
         let path = data_dir.join(LOCK);
         let mut file = OpenOptions::new()
@@ -57,5 +57,5 @@ fn held_by(file: &mut File) -> EngineError {
         Ok(Ok(id)) => format!("process {id}"),
         _ => "an unknown process".into(),
     };
-    EngineError::Failed(format!("another ingest is writing to the store ({holder}); wait for it to end"))
+    EngineError::Busy(format!("another ingest is writing to the store ({holder}); wait for it to end"))
 }

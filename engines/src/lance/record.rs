@@ -51,6 +51,10 @@ struct RecordJson {
     copies: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<StoredFailure>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stored_at_s: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,6 +76,8 @@ pub(super) fn to_json(StoredRecord { record, content }: &StoredRecord) -> String
             .failure
             .as_ref()
             .map(|failure| StoredFailure { hash: failure.hash.to_string(), reason: failure.reason.clone() }),
+        bytes: record.bytes,
+        stored_at_s: record.stored_at_s,
     };
     serde_json::to_string(&stored).expect("strings and numbers always serialise")
 }
@@ -95,6 +101,8 @@ pub(super) fn from_json(id: &str, json: &str) -> Result<StoredRecord, StoreError
         chunks: stored.chunks,
         copies: stored.copies.into_iter().map(DocumentId).collect(),
         failure: failure.transpose()?,
+        bytes: stored.bytes,
+        stored_at_s: stored.stored_at_s,
     };
     Ok(StoredRecord { record, content })
 }

@@ -56,7 +56,7 @@ impl LanceCorpus {
     /// Opens the store in `data_dir`, or makes an empty one. Both are created where they are missing.
     ///
     /// # Errors
-    /// [`EngineError::Failed`] when another process writes to it; [`EngineError::Load`] when it was made with another
+    /// [`EngineError::Busy`] when another process writes to it; [`EngineError::Load`] when it was made with another
     /// identity, is damaged, or the folder cannot be used.
     pub fn open(data_dir: &Path, identity: &StoreIdentity) -> Result<Self, EngineError> {
         Self::with(data_dir, identity, |found, location, schema, session| async move {
@@ -71,7 +71,7 @@ impl LanceCorpus {
     /// store at once and keep what they have in memory only until then.
     ///
     /// # Errors
-    /// [`EngineError::Failed`] when another process writes to it; [`EngineError::Load`] when the folder cannot be used.
+    /// [`EngineError::Busy`] when another process writes to it; [`EngineError::Load`] when the folder cannot be used.
     pub fn recreate(data_dir: &Path, identity: &StoreIdentity) -> Result<Self, EngineError> {
         Self::with(data_dir, identity, |found, location, schema, session| async move {
             // A new version of the former dataset if possible: readers see no gap, and version numbers go on.
@@ -412,6 +412,8 @@ mod tests {
             chunks,
             copies: Vec::new(),
             failure: None,
+            bytes: None,
+            stored_at_s: None,
         };
         let chunk = Chunk { page: None, section: None, span: CharSpan::default(), text: "text".into(), tokens: 1 };
         (record, vec![(chunk, vec![1.0, 0.0]); chunks as usize])

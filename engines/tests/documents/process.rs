@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use mentor_actors::cancel::CancelToken;
 use mentor_actors::domain::DocumentKind;
 use mentor_engines::extract::reader::{DocumentReader, ReaderLimits};
 
@@ -15,6 +16,7 @@ fn a_child_that_says_nothing_is_stopped_in_time_even_if_another_process_holds_it
         arguments: vec!["-c".into(), "sleep 20; true".into()],
         limits,
         recognition: None,
+        cancel: CancelToken::default(),
     };
     let started = Instant::now();
     let reason = silent
@@ -26,11 +28,35 @@ fn a_child_that_says_nothing_is_stopped_in_time_even_if_another_process_holds_it
 }
 
 #[test]
+fn a_reading_that_is_cancelled_ends_while_the_child_says_nothing() {
+    let cancel = CancelToken::default();
+    let silent = DocumentReader {
+        program: "/bin/sh".into(),
+        arguments: vec!["-c".into(), "sleep 60".into()],
+        cancel: cancel.clone(),
+        ..reader(ReaderLimits::default())
+    };
+    let file = file(b"");
+    let reason = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| silent.read(DocumentKind::Pdf, &file.path));
+        cancel.cancel();
+        reading.join().expect("no panic").expect_err("must be stopped").to_string()
+    });
+    assert_eq!(reason, "reading was stopped");
+}
+
+#[test]
 fn a_child_that_writes_nonsense_or_is_missing_is_an_error_and_no_more() {
     let bytes = Pdf::with_pages(&[""]).bytes();
     let run = |program: &str, arguments: &[&str]| {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let reader = DocumentReader { program: program.into(), arguments, limits: tight(), recognition: None };
+        let reader = DocumentReader {
+            program: program.into(),
+            arguments,
+            limits: tight(),
+            recognition: None,
+            cancel: CancelToken::default(),
+        };
         reader.read(DocumentKind::Pdf, &file(&bytes).path).expect_err("no child, no text").to_string()
     };
     assert_eq!(run("/bin/echo", &["nonsense"]), "the document reader wrote something that is no page");
@@ -60,7 +86,13 @@ fn a_file_of_pages_that_take_too_long_costs_little_more_than_one_of_them() {
         exec sleep 60"#;
     let arguments = vec!["-c".into(), script.into(), "reader".into()];
     let limits = ReaderLimits { page_time: Duration::from_secs(2), ..tight() };
-    let slow = DocumentReader { program: "/bin/sh".into(), arguments, limits, recognition: None };
+    let slow = DocumentReader {
+        program: "/bin/sh".into(),
+        arguments,
+        limits,
+        recognition: None,
+        cancel: CancelToken::default(),
+    };
     let content = slow.read(DocumentKind::Pdf, &file(b"").path).expect("the first page is read");
     let (slow, given_up) =
         ("reading the page took too long", "not read, because too many pages before it took too long");

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mentor_actors::cancel::CancelToken;
 use mentor_actors::domain::{DocumentContent, DocumentKind};
 use mentor_engines::extract::reader::{DocumentReader, ReaderLimits};
 use tempfile::TempDir;
@@ -23,7 +24,13 @@ pub fn reader_program() -> PathBuf {
 }
 
 pub fn reader(limits: ReaderLimits) -> DocumentReader {
-    DocumentReader { program: reader_program(), arguments: Vec::new(), limits, recognition: None }
+    DocumentReader {
+        program: reader_program(),
+        arguments: Vec::new(),
+        limits,
+        recognition: None,
+        cancel: CancelToken::default(),
+    }
 }
 
 /// Small enough that a bomb goes off quickly.

@@ -59,6 +59,8 @@ pub fn document(id: &str, seed: u64, vectors: Vec<Embedding>) -> (DocumentRecord
         chunks: vectors.len() as u32,
         copies: Vec::new(),
         failure: None,
+        bytes: None,
+        stored_at_s: None,
     };
     let chunks = vectors.into_iter().enumerate().map(|(number, vector)| (chunk(id, seed, number), vector)).collect();
     (record, chunks)

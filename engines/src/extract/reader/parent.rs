@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mentor_actors::cancel::CancelToken;
 use mentor_actors::domain::{DocumentContent, DocumentKind, EngineError, PageText};
 
 use super::pages::NoText;
@@ -25,6 +26,8 @@ const LINE_QUEUE: usize = 16;
 
 /// How long a child may take from closing its output to its end.
 const GRACE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the reading is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 const GARBLED: End = End::Died("the document reader wrote something that is no page");
 /// After a page that took too long, the next ones get only this part of its time, and more than so many end the work: a file made
 /// of such pages must not cost much more than one of them.
@@ -78,6 +81,8 @@ pub struct DocumentReader {
     pub limits: ReaderLimits,
     /// Reads pages that are pictures, where it is wanted.
     pub recognition: Option<TextRecognition>,
+    /// Ends the reading early, as a failure.
+    pub cancel: CancelToken,
 }
 
 impl DocumentReader {
@@ -131,7 +136,7 @@ impl DocumentReader {
         // Present: the command asks for a pipe.
         let output = child.0.stdout.take().ok_or_else(|| failed("the document reader has no output"))?;
         let lines = read_lines(output, self.limits.max_output_bytes)?;
-        Ok(match self.watch(&lines, progress, deadline) {
+        Ok(match self.watch(&lines, progress, deadline)? {
             Some(end) => end,
             None => how_it_ended(child.status()),
         })
@@ -166,26 +171,50 @@ impl DocumentReader {
         if is_first || progress.stalls() == 0 { whole } else { whole / PATIENCE_LOST }
     }
 
-    /// Takes lines until the child is done (`None`) or must be stopped.
-    fn watch(&self, lines: &Receiver<Received>, progress: &mut Progress, deadline: Instant) -> Option<End> {
+    /// Takes lines until the child is done (`None`) or must be stopped; an error when it is not wanted any more.
+    fn watch(
+        &self,
+        lines: &Receiver<Received>,
+        progress: &mut Progress,
+        deadline: Instant,
+    ) -> Result<Option<End>, EngineError> {
         let mut is_first = true;
         loop {
             if progress.is_complete() {
-                return Some(End::Left);
+                return Ok(Some(End::Left));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             let line_time = self.line_time(std::mem::replace(&mut is_first, false), progress);
-            match lines.recv_timeout(left.min(line_time)) {
+            match self.receive(lines, left.min(line_time))? {
                 Ok(Received::Line(line)) => {
                     if !progress.take(line) {
-                        return Some(GARBLED);
+                        return Ok(Some(GARBLED));
                     }
                 }
-                Ok(Received::Garbled) => return Some(GARBLED),
-                Ok(Received::TooMuch) => return Some(End::TooMuchOutput),
-                Err(RecvTimeoutError::Timeout) if left <= line_time => return Some(End::OutOfTime),
-                Err(RecvTimeoutError::Timeout) => return Some(End::Stalled),
-                Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(Received::Garbled) => return Ok(Some(GARBLED)),
+                Ok(Received::TooMuch) => return Ok(Some(End::TooMuchOutput)),
+                Err(RecvTimeoutError::Timeout) if left <= line_time => return Ok(Some(End::OutOfTime)),
+                Err(RecvTimeoutError::Timeout) => return Ok(Some(End::Stalled)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+
+    /// Waits that long for a line, and no longer once the reading is cancelled.
+    fn receive(
+        &self,
+        lines: &Receiver<Received>,
+        time: Duration,
+    ) -> Result<Result<Received, RecvTimeoutError>, EngineError> {
+        let until = Instant::now() + time;
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(failed("reading was stopped"));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match lines.recv_timeout(left.min(LOOK_EVERY)) {
+                Err(RecvTimeoutError::Timeout) if left > LOOK_EVERY => {}
+                received => return Ok(received),
             }
         }
     }

@@ -1,0 +1,11 @@
+//! Files on their way into the folder of course materials.
+//!
+//! Each is written beside its later place under a hidden name, which no ingest looks at, within limits on size and disk; its
+//! name and content are looked at; and when all of an upload are there, they get their names.
+
+mod content;
+mod file_name;
+mod upload;
+
+pub use file_name::check_name;
+pub use upload::{Materials, Upload, UploadLimits};
