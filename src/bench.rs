@@ -2,6 +2,7 @@
 //! the same work measures the engine in this process and a server behind an address.
 
 mod cancel;
+mod embed;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use mentor_actors::telemetry::{Measurement, Telemetry};
 use serde::Serialize;
 
 pub use cancel::{CONTEXT_TOKENS as CANCEL_CONTEXT_TOKENS, CancelFigures, CancelTally, measure_cancel};
+pub use embed::{EmbedFigures, measure_embed, passages};
 
 /// What the prompts are made of.
 const TEXT: &str = include_str!("../engines/src/llama/sample_text.txt");

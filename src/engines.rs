@@ -78,6 +78,7 @@ fn start_embedding(
     let mut embedder = EmbedderConfig::new(&files.folder, &files.runtime);
     embedder.device = config.device.into();
     embedder.intra_threads = threads;
+    embedder.arithmetic = config.embed_arithmetic.on_this_machine();
     let info = Arc::new(std::sync::OnceLock::new());
     let factory: Factory<BoxedEmbedder> = {
         let info = info.clone();

@@ -58,6 +58,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Rollback(arguments) => commands::rollback(&config, &arguments),
         Command::ReEmbed(arguments) => commands::re_embed(&config, arguments.json),
         Command::Bench(BenchCommand::Generate(arguments)) => commands::bench_generate(&config, &arguments),
+        Command::Bench(BenchCommand::Embed(arguments)) => commands::bench_embed(&config, &arguments),
         Command::Bench(BenchCommand::Cancel(arguments)) => commands::bench_cancel(&config, &arguments),
         Command::Models(arguments) => commands::models(&config, arguments),
         Command::Config => commands::config(&config),

@@ -17,7 +17,7 @@ mod watch;
 pub use again::{EmbedAgain, embed_again};
 pub use discover::{Folder, Found, discover};
 pub use hashes::Hashes;
-pub use pipeline::{EmbedClock, IngestParts, run};
+pub use pipeline::{EmbedClock, IngestParts, PendingBatch, run, submit};
 pub use plan::{Plan, Planned, Renamed, plan};
 pub use progress::Progress;
 pub use report::{Copied, Failure, Report, StageSeconds};

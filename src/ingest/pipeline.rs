@@ -82,9 +82,25 @@ pub(super) struct InEmbedding {
 }
 
 /// Which chunks were handed over together, and where their vectors will come from.
-pub(super) struct PendingBatch {
+pub struct PendingBatch {
     members: Vec<usize>,
     vectors: oneshot::Receiver<Result<Vec<Embedding>, EngineError>>,
+}
+
+impl PendingBatch {
+    /// Each vector with the place of its chunk, once they are made.
+    ///
+    /// # Errors
+    /// What the embedder failed with.
+    pub fn wait(self) -> Result<impl ExactSizeIterator<Item = (usize, Embedding)>, EngineError> {
+        let vectors = self.vectors.blocking_recv().unwrap_or(Err(EngineError::WorkerLost("embed")))?;
+        if vectors.len() != self.members.len() {
+            return Err(EngineError::Failed(
+                "the embedder gave another number of vectors than it was given texts".into(),
+            ));
+        }
+        Ok(self.members.into_iter().zip(vectors))
+    }
 }
 
 /// Carries the plan out: renames, then what is to be ingested, then what is gone. Once `stop` is cancelled, documents that
@@ -251,7 +267,10 @@ fn record(planned: &Planned, content: &DocumentContent, chunks: usize) -> Docume
 }
 
 /// Hands chunks of like length to the workers together, waiting for room in their queue.
-pub(super) fn submit(chunks: &[Chunk], workers: &EmbeddingWorkers) -> Result<Vec<PendingBatch>, EngineError> {
+///
+/// # Errors
+/// [`EngineError::WorkerLost`] when the workers are gone.
+pub fn submit(chunks: &[Chunk], workers: &EmbeddingWorkers) -> Result<Vec<PendingBatch>, EngineError> {
     let mut order: Vec<usize> = (0..chunks.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(chunks[*index].tokens));
     let batch = |members: &[usize]| {
@@ -292,12 +311,12 @@ fn collect(
 ) -> Result<Vec<EmbeddedChunk>, EngineError> {
     let mut vectors: Vec<Option<Embedding>> = vec![None; chunks.len()];
     for batch in batches {
-        let made = batch.vectors.blocking_recv().unwrap_or(Err(EngineError::WorkerLost("embed")))?;
+        let made = batch.wait()?;
         progress.embedded(made.len());
-        for (index, vector) in batch.members.into_iter().zip(made) {
+        for (index, vector) in made {
             vectors[index] = Some(vector);
         }
     }
-    let missing = || EngineError::Failed("the embedder gave fewer vectors than it was given texts".into());
+    let missing = || EngineError::Failed("a passage was given to no batch".into());
     chunks.into_iter().zip(vectors).map(|(chunk, vector)| Ok((chunk, vector.ok_or_else(missing)?))).collect()
 }
