@@ -66,7 +66,10 @@ pub(super) fn list(directory: &Path) -> anyhow::Result<Vec<Listed>> {
     let mut listed = Vec::new();
     walk(directory, directory, &mut listed)?;
     if listed.is_empty() {
-        bail!("{}: no course materials here (PDF, Markdown, HTML or plain text)", directory.display());
+        bail!(
+            "{}: no course materials here (PDF, Word, slides, EPUB, notebooks, Markdown, HTML or plain text)",
+            directory.display()
+        );
     }
     Ok(listed)
 }

@@ -3,9 +3,10 @@
 //!
 //! Every running generation owns one sequence of the decoder; sequences without an owner keep what they hold, because a next
 //! prompt may begin the same. Answers that are being written go before prompts that are being read, so that a long prompt
-//! never makes an answer stutter for longer than one batch; only a crowd of prompts does, for up to `LONGEST_REST` more. Prompts are read in the order of their *due*: the tokens read
-//! by anybody before they came, plus their own length. A short prompt so overtakes a long one, and none can be overtaken by more
-//! than its own length (the virtual finishing time of weighted fair queueing, Demers et al. 1989).
+//! never makes an answer stutter for longer than one batch; only a crowd of prompts does, for up to `LONGEST_REST` more.
+//! Prompts are read in the order of their *due*: the tokens read by anybody before they came, plus their own length. A short
+//! prompt so overtakes a long one, and none can be overtaken by more than its own length (the virtual finishing time of
+//! weighted fair queueing, Demers et al. 1989).
 //!
 //! When the cells run out, idle sequences are forgotten first, the least recently used before others; then the youngest
 //! generation is set back: its tokens leave the decoder, and are evaluated again when there is room. Only a generation that
@@ -20,9 +21,9 @@ use crate::ports::{DecoderShape, EncodedPrompt, Sequence, Slot, Token};
 /// again at once.
 const HEADROOM: usize = 32;
 
-/// Steps that answers leave to the prompts while many of them wait, one for every two: everybody's first word comes sooner, and
+/// Steps that answers leave to the prompts while several of them wait, one for each but the first: everybody's first word comes sooner, and
 /// tokens are cheaper the more answers are written together. Never more than so many in a row.
-const LONGEST_REST: usize = 3;
+const LONGEST_REST: usize = 4;
 
 /// Part of a batch: consecutive tokens of one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,7 +282,7 @@ impl Scheduler {
         let mut plan = Plan::default();
         self.bring_back();
         let reading = self.active(|run| run.pending() > 1).count();
-        let rest = (reading.saturating_sub(1) / 2).min(LONGEST_REST);
+        let rest = reading.saturating_sub(1).min(LONGEST_REST);
         self.rested = if self.rested < rest { self.rested + 1 } else { 0 };
         loop {
             let batches = self.batches();
