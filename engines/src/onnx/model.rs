@@ -63,7 +63,9 @@ impl Model {
         if size > MAX_REWRITTEN_BYTES {
             return None;
         }
-        let graph = rewrite(&fs::read(&folder.model).ok()?, config.arithmetic)?;
+        let file = fs::read(&folder.model).ok()?;
+        // Operators of a damaged graph may lack inputs that they must have.
+        let graph = no_panic(|| Ok(rewrite(&file, config.arithmetic))).ok().flatten()?;
         let opened = open_rewritten(environment, config, &graph);
         let loaded = opened.and_then(|session| Self::probed(session, folder, probe));
         loaded.inspect_err(|problem| tracing::warn!(problem, "the embedding model runs as it was exported")).ok()

@@ -1,11 +1,11 @@
 //! `x · (erf(x / √2) + 1) / 2`, in one node instead of five.
 
-use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
+use std::f32::consts::FRAC_1_SQRT_2;
 
 use super::proto::NodeProto;
 use super::view::{Edit, View, orders};
 
-/// How exact constants are written.
+/// How exactly exporters write constants.
 const TOLERANCE: f32 = 1e-4;
 
 pub(super) fn find(view: &View<'_>) -> Vec<Edit> {
@@ -21,27 +21,21 @@ fn gelu<'g>(view: &View<'g>, node: &'g NodeProto) -> Option<&'g str> {
     if !node.is("Mul") {
         return None;
     }
-    // x · (½ · (erf + 1)), or ½ · (x · (erf + 1)) and (½ · x) · (erf + 1).
-    let halved = |(x, rest): (&'g str, &'g str)| {
-        let (sum, factor) = view.scaled(rest)?;
-        (is(factor, 0.5) && erf_plus_one(view, sum)? == x).then_some(x)
-    };
-    let half_outside = || {
-        let (product, factor) = view.scaled(&node.outputs[0])?;
+    if let Some(product) = halved(view, &node.outputs[0]) {
         let product = view.made_by(product, "Mul")?;
-        let matches = |(x, sum): (&'g str, &'g str)| (erf_plus_one(view, sum)? == x).then_some(x);
-        orders(product).into_iter().find_map(matches).filter(|_| is(factor, 0.5))
-    };
-    let half_before = |(half, sum): (&'g str, &'g str)| {
-        let (x, factor) = view.scaled(half)?;
-        (is(factor, 0.5) && erf_plus_one(view, sum)? == x).then_some(x)
-    };
-    let [first, second] = orders(node);
-    halved(first)
-        .or_else(|| halved(second))
-        .or_else(half_outside)
-        .or_else(|| half_before(first))
-        .or_else(|| half_before(second))
+        return orders(product).into_iter().find_map(|(x, sum)| (erf_plus_one(view, sum)? == x).then_some(x));
+    }
+    // The half is taken of one of the factors.
+    orders(node).into_iter().find_map(|(one, other)| {
+        let of_the_sum = || (erf_plus_one(view, halved(view, other)?)? == one).then_some(one);
+        let of_x = || halved(view, one).filter(|x| erf_plus_one(view, other) == Some(x));
+        of_the_sum().or_else(of_x)
+    })
+}
+
+fn halved<'g>(view: &View<'g>, value: &str) -> Option<&'g str> {
+    let (whole, factor) = view.scaled(value)?;
+    is(factor, 0.5).then_some(whole)
 }
 
 /// The `x` of `erf(x / √2) + 1`.
@@ -54,6 +48,5 @@ fn erf_plus_one<'g>(view: &View<'g>, sum: &str) -> Option<&'g str> {
 }
 
 fn is(number: f32, wanted: f32) -> bool {
-    debug_assert!((SQRT_2 * FRAC_1_SQRT_2 - 1.0).abs() < TOLERANCE);
     (number - wanted).abs() < TOLERANCE
 }

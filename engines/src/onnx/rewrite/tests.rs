@@ -58,8 +58,15 @@ fn graph(file: &[u8]) -> GraphProto {
     ModelProto::decode(file).unwrap().graph.unwrap()
 }
 
-/// As PyTorch's newer exporter writes it.
-fn gelu(half_first: bool, half: f32) -> Builder {
+/// Where exporters take the half.
+#[derive(Debug, Clone, Copy)]
+enum Half {
+    OfX,
+    OfTheSum,
+    OfTheProduct,
+}
+
+fn gelu(place: Half, half: f32) -> Builder {
     let mut builder = Builder::default();
     builder.floats("root", &[], &[std::f32::consts::SQRT_2]);
     builder.floats("one", &[], &[1.0]);
@@ -67,25 +74,25 @@ fn gelu(half_first: bool, half: f32) -> Builder {
     builder.node("Div", &["x", "root"], "divided");
     builder.node("Erf", &["divided"], "erf");
     builder.node("Add", &["erf", "one"], "sum");
-    if half_first {
-        builder.node("Mul", &["half", "sum"], "halved");
-        builder.node("Mul", &["x", "halved"], "y");
-    } else {
-        builder.node("Mul", &["x", "sum"], "product");
-        builder.node("Mul", &["product", "half"], "y");
-    }
+    let (first, second) = match place {
+        Half::OfX => (["x", "half"], ["halved", "sum"]),
+        Half::OfTheSum => (["half", "sum"], ["x", "halved"]),
+        Half::OfTheProduct => (["x", "sum"], ["halved", "half"]),
+    };
+    builder.node("Mul", &first, "halved");
+    builder.node("Mul", &second, "y");
     builder
 }
 
 #[test]
-fn gelu_becomes_one_node_however_the_half_is_placed() {
-    for half_first in [true, false] {
-        let file = rewrite(&gelu(half_first, 0.5).file(17), Arithmetic::Float).unwrap();
-        assert_eq!(operators(&file), ["Gelu"]);
-        let graph = graph(&file);
+fn gelu_becomes_one_node_wherever_the_half_is_taken() {
+    for place in [Half::OfX, Half::OfTheSum, Half::OfTheProduct] {
+        let file = rewrite(&gelu(place, 0.5).file(17), Arithmetic::Float);
+        let graph = graph(&file.unwrap_or_else(|| panic!("{place:?} was not recognised")));
+        let [node] = &graph.nodes[..] else { panic!("{place:?} left {} nodes", graph.nodes.len()) };
         assert_eq!(
-            (&graph.nodes[0].inputs[..], &graph.nodes[0].outputs[..]),
-            (&["x".to_owned()][..], &["y".to_owned()][..])
+            (node.operator.as_str(), &node.inputs[..], &node.outputs[..]),
+            ("Gelu", &["x".to_owned()][..], &["y".to_owned()][..])
         );
         assert!(graph.initializers.is_empty(), "constants that nobody reads were kept");
     }
@@ -93,7 +100,7 @@ fn gelu_becomes_one_node_however_the_half_is_placed() {
 
 #[test]
 fn what_only_looks_like_gelu_stays() {
-    assert_eq!(rewrite(&gelu(true, 0.25).file(17), Arithmetic::Float), None);
+    assert_eq!(rewrite(&gelu(Half::OfX, 0.25).file(17), Arithmetic::Float), None);
 }
 
 /// Two heads of 32 numbers. With `merged` the keys are turned with batch and heads as one dimension.
@@ -196,8 +203,8 @@ fn weights_in_floats_are_not_rounded() {
 #[test]
 fn a_file_that_is_not_understood_is_left_to_the_runtime() {
     assert_eq!(rewrite(b"this is no graph", Arithmetic::Int8), None);
-    assert_eq!(rewrite(&gelu(true, 0.5).file(9), Arithmetic::Float), None);
-    let mut elsewhere = gelu(true, 0.5);
+    assert_eq!(rewrite(&gelu(Half::OfX, 0.5).file(9), Arithmetic::Float), None);
+    let mut elsewhere = gelu(Half::OfX, 0.5);
     elsewhere.graph.initializers[0].location = 1;
     assert_eq!(rewrite(&elsewhere.file(17), Arithmetic::Float), None);
 }

@@ -54,10 +54,8 @@ impl<'g> View<'g> {
 
     /// A constant of one element.
     pub(super) fn scalar(&self, value: &str) -> Option<f32> {
-        match self.constant(value)?.to_floats()?.as_slice() {
-            &[number] => Some(number),
-            _ => None,
-        }
+        let tensor = self.constant(value).filter(|tensor| tensor.dims.iter().all(|&size| size == 1))?;
+        tensor.to_floats()?.first().copied()
     }
 
     /// A value that is `other` times or divided by a constant of one element: `other` and the factor.
