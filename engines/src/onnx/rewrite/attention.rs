@@ -15,14 +15,11 @@ use super::view::{Edit, View, orders};
 const SWAP_HEADS: [i64; 4] = [0, 2, 1, 3];
 
 pub(super) fn find(view: &View<'_>) -> Vec<Edit> {
-    view.nodes().filter_map(|(at, node)| Some(Edit::from((at, Attention::ending_in(view, node)?, node)))).collect()
-}
-
-impl From<(usize, Attention, &NodeProto)> for Edit {
-    fn from((at, attention, last): (usize, Attention, &NodeProto)) -> Self {
-        let (node, constants) = attention.into_node(last.outputs.clone());
-        Self { at, with: vec![node], constants }
-    }
+    let edit = |(at, last): (usize, &NodeProto)| {
+        let (node, constants) = Attention::ending_in(view, last)?.into_node(last.outputs.clone());
+        Some(Edit { at, with: vec![node], constants })
+    };
+    view.nodes().filter_map(edit).collect()
 }
 
 struct Attention {
@@ -43,38 +40,22 @@ impl Attention {
         }
         let swapped = view.made_by(&last.inputs[0], "Transpose").filter(|node| node.ints("perm") == SWAP_HEADS)?;
         let product = view.made_by(&swapped.inputs[0], "MatMul")?;
-        let values = split_into_heads(view, &product.inputs[1])?;
-        let scores = before_softmax(view, &product.inputs[0])?;
-        let (scores, mask) = match view.made_by(scores, "Add") {
-            Some(sum) => {
-                let has_product = |value: &str| is_product(view, value);
-                let (scores, mask) = orders(sum).into_iter().find(|(scores, _)| has_product(scores))?;
-                (scores, Some(mask.to_owned()))
-            }
-            None => (scores, None),
-        };
-        let (scores, factor) = unscaled(view, scores);
-        let product = view.made_by(scores, "MatMul")?;
-        let (queries, query_factor) = unscaled(view, &product.inputs[0]);
-        let (keys, key_factor) = unscaled(view, &product.inputs[1]);
-        let queries = split_into_heads(view, queries)?;
-        let keys = keys_of(view, keys)?;
-        let inputs = [queries, keys, values].map(|heads| Projection::of(view, heads));
-        let [queries, keys, values] = inputs;
-        let (queries, keys, values) = (queries?, keys?, values?);
+        let scores = Scores::of(view, before_softmax(view, &product.inputs[0])?)?;
+        let queries = Projection::of(view, &scores.queries)?;
+        let keys = Projection::of(view, &scores.keys)?;
+        let values = Projection::of(view, &split_into_heads(view, &product.inputs[1])?)?;
         let is_alike = |other: &Projection| (other.width, other.head_size) == (queries.width, queries.head_size);
         if !is_alike(&keys) || !is_alike(&values) || queries.width % queries.head_size != 0 {
             return None;
         }
         let heads = queries.width / queries.head_size;
-        let scale = factor * query_factor * key_factor;
-        let biases = [&queries, &keys, &values].map(|projection| projection.bias.clone());
-        let bias = match biases {
+        let bias = match [queries.bias, keys.bias, values.bias] {
             [Some(a), Some(b), Some(c)] => Some([a, b, c].concat()),
             [None, None, None] => None,
             _ => return None,
         };
-        Some(Self { inputs: [queries.value, keys.value, values.value], bias, mask, heads, scale })
+        let inputs = [queries.value, keys.value, values.value];
+        Some(Self { inputs, bias, mask: scores.mask, heads, scale: scores.scale })
     }
 
     fn into_node(self, outputs: Vec<String>) -> (NodeProto, Vec<TensorProto>) {
@@ -95,6 +76,36 @@ impl Attention {
     }
 }
 
+/// What goes into the softmax.
+struct Scores<'g> {
+    queries: Heads<'g>,
+    keys: Heads<'g>,
+    scale: f32,
+    mask: Option<String>,
+}
+
+impl<'g> Scores<'g> {
+    fn of(view: &View<'g>, value: &str) -> Option<Self> {
+        let (product, mask) = match view.made_by(value, "Add") {
+            Some(sum) => {
+                let (product, mask) = orders(sum).into_iter().find(|(product, _)| is_product(view, product))?;
+                (product, Some(mask.to_owned()))
+            }
+            None => (value, None),
+        };
+        let (product, factor) = unscaled(view, product);
+        let product = view.made_by(product, "MatMul")?;
+        let (queries, query_factor) = unscaled(view, &product.inputs[0]);
+        let (keys, key_factor) = unscaled(view, &product.inputs[1]);
+        Some(Self {
+            queries: split_into_heads(view, queries)?,
+            keys: keys_of(view, keys)?,
+            scale: factor * query_factor * key_factor,
+            mask,
+        })
+    }
+}
+
 /// A value before it is split into heads, with the bias taken off again.
 struct Projection {
     value: String,
@@ -105,7 +116,7 @@ struct Projection {
 }
 
 impl Projection {
-    fn of(view: &View<'_>, heads: Heads<'_>) -> Option<Self> {
+    fn of(view: &View<'_>, heads: &Heads<'_>) -> Option<Self> {
         let of_product = |value: &str| matrix::columns(view, &view.made_by(value, "MatMul")?.inputs[1]);
         if let Some(sum) = view.made_by(heads.value, "Add") {
             let (product, bias) = orders(sum).into_iter().find(|(product, _)| of_product(product).is_some())?;
