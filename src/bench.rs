@@ -2,6 +2,7 @@
 //! the same work measures the engine in this process and a server behind an address.
 
 mod cancel;
+mod embed;
 mod search;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +14,7 @@ use mentor_actors::telemetry::{Measurement, Telemetry};
 use serde::Serialize;
 
 pub use cancel::{CONTEXT_TOKENS as CANCEL_CONTEXT_TOKENS, CancelFigures, CancelTally, measure_cancel};
+pub use embed::{EmbedFigures, measure_embed, passages};
 pub use search::{MakeFigures, SearchBench, SearchFigures, SearchTimes, make_store, measure_search};
 
 /// What the prompts are made of.

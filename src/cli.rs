@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Workload;
 use crate::commands::Lifetime;
-use crate::config::ConfigLayer;
+use crate::config::{ConfigLayer, EmbedArithmetic};
 use crate::guard::Scope;
 use crate::models::command::ModelsArgs;
 
@@ -293,6 +293,8 @@ pub struct CreateKeyArgs {
 pub enum BenchCommand {
     /// Prefill and decode rates, times to the first and between tokens.
     Generate(BenchGenerateArgs),
+    /// Tokens a second of the embedder alone.
+    Embed(BenchEmbedArgs),
     /// Time from "stop" to a free slot, and what many stopped turns leave behind.
     Cancel(BenchCancelArgs),
     /// Times and recall of searches in a large store, which is made first.
@@ -350,6 +352,31 @@ pub struct BenchGenerateArgs {
     /// Leave out second turns and the answer beside a long prompt.
     #[arg(long)]
     pub table_only: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `bench embed`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Reads and cuts the documents of a folder, and then embeds all of it in the batches and with the workers of an ingest.
+`mentor ingest --json` says how many tokens went through in how many seconds with everything else at work. Nothing is stored.
+
+Examples:
+  mentor bench embed --directory ~/books
+  mentor bench embed --arithmetic float,int8 --rounds 3 --json"
+)]
+pub struct BenchEmbedArgs {
+    /// Folder to read; the configured `materials_dir` when not given.
+    #[arg(long, short)]
+    pub directory: Option<PathBuf>,
+    /// Values of `embed_arithmetic` to measure.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "auto")]
+    pub arithmetic: Vec<EmbedArithmetic>,
+    /// How often.
+    #[arg(long, default_value_t = 1)]
+    pub rounds: usize,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

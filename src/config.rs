@@ -4,6 +4,7 @@
 //! follow from that. Unknown keys are errors, in the file and in the environment. Relative paths are relative to the working
 //! directory.
 
+mod embed_arithmetic;
 mod list;
 mod or_auto;
 
@@ -17,6 +18,7 @@ use mentor_engines::remote::{AddressError, ServerAddress};
 use serde::{Deserialize, Serialize};
 
 use crate::guard::{Allowance, GuardSettings, Origin, Patience, Proxies, ProxyHeader, TlsFiles};
+pub use embed_arithmetic::EmbedArithmetic;
 pub use list::List;
 pub use or_auto::OrAuto;
 
@@ -248,6 +250,9 @@ configuration! {
     embed_workers / "MENTOR_EMBED_WORKERS": usize = 0;
     /// Threads of each embedding worker; 0 to share the cores between the workers.
     embed_threads / "MENTOR_EMBED_THREADS": usize = 0;
+    /// How the embedder multiplies on a CPU: float, int8, or auto for int8 where the processor has AMX. Int8 changes no vector by
+    /// more than rounding does, holds for models that store their weights in eight bits, and is for processors with VNNI at least.
+    embed_arithmetic / "MENTOR_EMBED_ARITHMETIC": EmbedArithmetic = EmbedArithmetic::Auto;
     /// Questions that may wait for an embedding worker.
     embed_queue / "MENTOR_EMBED_QUEUE": usize = 256;
     /// Searches that may run at once.

@@ -60,6 +60,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::ReEmbed(arguments) => commands::re_embed(&config, arguments.json),
         Command::Bench(BenchCommand::Generate(arguments)) => commands::bench_generate(&config, &arguments),
         Command::Bench(BenchCommand::Search(arguments)) => commands::bench_search(&config, &arguments),
+        Command::Bench(BenchCommand::Embed(arguments)) => commands::bench_embed(&config, &arguments),
         Command::Bench(BenchCommand::Cancel(arguments)) => commands::bench_cancel(&config, &arguments),
         Command::Keys(command) => commands::keys(&config, &command),
         Command::Models(arguments) => commands::models(&config, arguments),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use mentor_actors::domain::{Embedding, EngineError};
 use mentor_actors::ports::{Embedder, TokenCounter};
-use mentor_engines::onnx::{Device, EmbedderConfig, ExecutionProvider, OnnxEmbedder, Pooling};
+use mentor_engines::onnx::{Arithmetic, Device, EmbedderConfig, ExecutionProvider, OnnxEmbedder, Pooling};
 
 const PLANTS: &str = "Photosynthesis turns light into chemical energy.";
 const SEARCH: &str = "A binary search halves the interval at every step.";
@@ -89,6 +89,43 @@ fn a_text_has_the_same_vector_alone_and_among_others() {
     for (text, vector) in texts.iter().zip(&together) {
         let alone = embedder.embed(std::slice::from_ref(text)).unwrap();
         assert!(cosine(&alone[0], vector) >= 0.9999, "cosine {}", cosine(&alone[0], vector));
+    }
+}
+
+/// Texts of many lengths, so that some are padded.
+fn texts() -> Vec<String> {
+    (0..40).map(|i| format!("{QUESTION} {}{PLANTS}", SEARCH.repeat((i * 7) % 23))).collect()
+}
+
+#[test]
+fn the_rewritten_graph_gives_the_vectors_of_the_exported_one() {
+    let Some(config) = config() else { return };
+    let mut exported = config.clone();
+    exported.tuning.as_exported = true;
+    let [rewritten, exported] =
+        [config, exported].map(|config| OnnxEmbedder::load(&config).unwrap().embed(&texts()).unwrap());
+    for (text, (a, b)) in rewritten.iter().zip(&exported).enumerate() {
+        let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(difference < 1e-5, "text {text} differs by {difference}");
+    }
+}
+
+/// Only the instructions of AVX-512 VNNI and later add products of eight bits without rounding.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn vectors_made_in_eight_bits_are_those_made_in_floats() {
+    let Some(mut config) = config() else { return };
+    if !is_x86_feature_detected!("avx512vnni") {
+        eprintln!("skipped: the processor has no AVX-512 VNNI");
+        return;
+    }
+    let floats = OnnxEmbedder::load(&config).unwrap().embed(&texts()).unwrap();
+    config.arithmetic = Arithmetic::Int8;
+    let int8 = OnnxEmbedder::load(&config).unwrap().embed(&texts()).unwrap();
+    assert_ne!(floats, int8, "eight bits change nothing: was the graph rewritten?");
+    for (text, (a, b)) in floats.iter().zip(&int8).enumerate() {
+        let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(difference < 1e-3 && cosine(a, b) > 0.99999, "text {text} differs by {difference}");
     }
 }
 

@@ -3,6 +3,7 @@
 mod ask;
 mod backup;
 mod bench;
+mod bench_embed;
 mod bench_search;
 mod doctor;
 mod eval;
@@ -23,6 +24,7 @@ use mentor_actors::telemetry::{Silent, Telemetry};
 pub use ask::ask;
 pub use backup::{backup, restore};
 pub use bench::{bench_cancel, bench_generate};
+pub use bench_embed::bench_embed;
 pub use bench_search::bench_search;
 pub use doctor::doctor;
 pub use eval::eval;

@@ -84,9 +84,25 @@ pub(super) struct InEmbedding {
 }
 
 /// Which chunks were handed over together, and where their vectors will come from.
-pub(super) struct PendingBatch {
+pub struct PendingBatch {
     members: Vec<usize>,
     vectors: oneshot::Receiver<Result<Vec<Embedding>, EngineError>>,
+}
+
+impl PendingBatch {
+    /// Each vector with the place of its chunk, once they are made.
+    ///
+    /// # Errors
+    /// What the embedder failed with.
+    pub fn wait(self) -> Result<impl ExactSizeIterator<Item = (usize, Embedding)>, EngineError> {
+        let vectors = self.vectors.blocking_recv().unwrap_or(Err(EngineError::WorkerLost("embed")))?;
+        if vectors.len() != self.members.len() {
+            return Err(EngineError::Failed(
+                "the embedder gave another number of vectors than it was given texts".into(),
+            ));
+        }
+        Ok(self.members.into_iter().zip(vectors))
+    }
 }
 
 /// How an ingest is told to end early. What is not stored then is left to the next run.
@@ -275,7 +291,10 @@ fn record(planned: &Planned, content: &DocumentContent, chunks: usize) -> Docume
 }
 
 /// Hands chunks of like length to the workers together, waiting for room in their queue.
-pub(super) fn submit(
+///
+/// # Errors
+/// [`EngineError::WorkerLost`] when the workers are gone.
+pub fn submit(
     chunks: &[Chunk],
     workers: &EmbeddingWorkers,
     chunks_a_job: usize,
@@ -326,13 +345,13 @@ fn collect(
         if stop.is_cancelled() {
             return Ok(None);
         }
-        let made = batch.vectors.blocking_recv().unwrap_or(Err(EngineError::WorkerLost("embed")))?;
+        let made = batch.wait()?;
         progress.embedded(made.len());
-        for (index, vector) in batch.members.into_iter().zip(made) {
+        for (index, vector) in made {
             vectors[index] = Some(vector);
         }
     }
-    let missing = || EngineError::Failed("the embedder gave fewer vectors than it was given texts".into());
+    let missing = || EngineError::Failed("a passage was given to no batch".into());
     let embedded = chunks.into_iter().zip(vectors).map(|(chunk, vector)| Ok((chunk, vector.ok_or_else(missing)?)));
     embedded.collect::<Result<_, _>>().map(Some)
 }

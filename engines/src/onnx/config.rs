@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::pooling::Pooling;
+use super::rewrite::Arithmetic;
 
 pub use mentor_actors::domain::Device;
 
@@ -52,6 +53,8 @@ pub struct EmbedderConfig {
     pub intra_threads: usize,
     /// Longest text in tokens, special tokens included, instead of what the model's files say.
     pub max_tokens: Option<usize>,
+    /// How to multiply on a CPU; a GPU computes in floats.
+    pub arithmetic: Arithmetic,
     /// How to run; the defaults are the measured ones.
     pub tuning: SessionTuning,
 }
@@ -68,6 +71,7 @@ impl EmbedderConfig {
             device: Device::default(),
             intra_threads: 1,
             max_tokens: None,
+            arithmetic: Arithmetic::default(),
             tuning: SessionTuning::default(),
         }
     }
@@ -82,6 +86,8 @@ pub struct SessionTuning {
     /// Whether the buffers of a run are planned as one block for each shape seen. The plans are kept, and texts make
     /// ever new shapes: this is for models with one shape.
     pub memory_pattern: bool,
+    /// Whether the graph runs as it was exported, where it would be rewritten for the CPU.
+    pub as_exported: bool,
     /// Padded tokens in one run of the model; `None` takes what suits the device.
     pub batch_tokens: Option<usize>,
     /// Further session configuration entries, by ONNX Runtime's own names, such as `session.set_denormal_as_zero`.

@@ -8,6 +8,7 @@
 //! | `batch` | which texts go through the model together; pure |
 //! | `pooling` | token vectors to one unit vector; pure |
 //! | `runtime` | the shared library, loaded once per process |
+//! | `rewrite` | the graph in fewer operators, and in eight bits; pure |
 //! | `session` | opening the graph on a device |
 //! | `graph` | which inputs and outputs it has; pure |
 //! | `model` | running it |
@@ -22,6 +23,7 @@ mod folder;
 mod graph;
 mod model;
 mod pooling;
+mod rewrite;
 mod runtime;
 mod session;
 mod tokens;
@@ -29,4 +31,5 @@ mod tokens;
 pub use config::{Device, EmbedderConfig, EmbedderInfo, ExecutionProvider, SessionTuning};
 pub use embedder::OnnxEmbedder;
 pub use pooling::Pooling;
+pub use rewrite::Arithmetic;
 pub use tokens::OnnxTokenCounter;

@@ -1,5 +1,7 @@
 //! Running the graph: rows of token ids in, unit vectors out.
 
+use std::fs;
+
 use mentor_actors::domain::{Embedding, EngineError};
 use ort::environment::Environment;
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
@@ -9,8 +11,12 @@ use super::config::{EmbedderConfig, ExecutionProvider};
 use super::folder::ModelFolder;
 use super::graph::{self, Input, Output};
 use super::pooling::Pooling;
+use super::rewrite::rewrite;
 use super::runtime::no_panic;
-use super::session::{open, unusable};
+use super::session::{open, open_rewritten, unusable};
+
+/// Larger files are run as they are: rewriting holds several copies of one in memory.
+const MAX_REWRITTEN_BYTES: u64 = 512 << 20;
 
 /// A loaded graph. Its buffers are kept between runs.
 pub(super) struct Model {
@@ -36,13 +42,41 @@ impl Model {
         provider: ExecutionProvider,
         probe: &[u32],
     ) -> Result<(Self, usize), EngineError> {
+        if provider == ExecutionProvider::Cpu
+            && !config.tuning.as_exported
+            && let Some(model) = Self::load_rewritten(environment, config, folder, probe)
+        {
+            return Ok(model);
+        }
         let session = open(environment, config, &folder.model, provider)?;
-        let start = || {
+        Self::probed(session, folder, probe).map_err(|problem| unusable(&folder.model, &problem))
+    }
+
+    /// `None` where the file as it is has to serve, which then says what is wrong with it, if anything is.
+    fn load_rewritten(
+        environment: &Environment,
+        config: &EmbedderConfig,
+        folder: &ModelFolder,
+        probe: &[u32],
+    ) -> Option<(Self, usize)> {
+        let size = fs::metadata(&folder.model).ok()?.len();
+        if size > MAX_REWRITTEN_BYTES {
+            return None;
+        }
+        let file = fs::read(&folder.model).ok()?;
+        // Operators of a damaged graph may lack inputs that they must have.
+        let graph = no_panic(|| Ok(rewrite(&file, config.arithmetic))).ok().flatten()?;
+        let opened = open_rewritten(environment, config, &graph);
+        let loaded = opened.and_then(|session| Self::probed(session, folder, probe));
+        loaded.inspect_err(|problem| tracing::warn!(problem, "the embedding model runs as it was exported")).ok()
+    }
+
+    fn probed(session: Session, folder: &ModelFolder, probe: &[u32]) -> Result<(Self, usize), String> {
+        no_panic(|| {
             let mut model = Self::new(session, folder)?;
             let vectors = model.run(&[probe], 0).map_err(|e| e.to_string())?;
             Ok((model, vectors[0].len()))
-        };
-        no_panic(start).map_err(|problem| unusable(&folder.model, &problem))
+        })
     }
 
     fn new(session: Session, folder: &ModelFolder) -> Result<Self, String> {

@@ -26,13 +26,26 @@ pub(super) fn open(
     file: &Path,
     provider: ExecutionProvider,
 ) -> Result<Session, EngineError> {
-    let open = || {
-        let builder = builder(environment, config).map_err(|e| e.to_string())?;
-        let builder = on(builder, provider)?;
-        let mut builder = with_entries(builder, &config.tuning.entries).map_err(|e| e.to_string())?;
+    no_panic(|| {
+        let mut builder = builder(environment, config, provider)?;
         builder.commit_from_file(file).map_err(|e| e.to_string())
-    };
-    no_panic(open).map_err(|problem| unusable(file, &problem))
+    })
+    .map_err(|problem| unusable(file, &problem))
+}
+
+/// Opens a graph that was rewritten for the CPU.
+///
+/// # Errors
+/// Why the runtime refuses it.
+pub(super) fn open_rewritten(
+    environment: &Environment,
+    config: &EmbedderConfig,
+    graph: &[u8],
+) -> Result<Session, String> {
+    no_panic(|| {
+        let mut builder = builder(environment, config, ExecutionProvider::Cpu)?;
+        builder.commit_from_memory(graph).map_err(|e| e.to_string())
+    })
 }
 
 /// The model file is there, but cannot serve.
@@ -40,9 +53,18 @@ pub(super) fn unusable(file: &Path, problem: &str) -> EngineError {
     damaged(file, &format!("cannot be used as an embedding model: {}", in_one_line(problem, file)))
 }
 
+fn builder(
+    environment: &Environment,
+    config: &EmbedderConfig,
+    provider: ExecutionProvider,
+) -> Result<SessionBuilder, String> {
+    let builder = on(tuned(environment, config).map_err(|e| e.to_string())?, provider)?;
+    with_entries(builder, &config.tuning.entries).map_err(|e| e.to_string())
+}
+
 /// Everything but the execution provider and the caller's entries. One inter-op thread is the default, and enough: the graph is a
 /// chain.
-fn builder(environment: &Environment, config: &EmbedderConfig) -> ort::Result<SessionBuilder> {
+fn tuned(environment: &Environment, config: &EmbedderConfig) -> ort::Result<SessionBuilder> {
     let tuning = &config.tuning;
     let builder = Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
