@@ -205,7 +205,7 @@ fn meaning_finds_more_and_names_the_right_source() {
 #[test]
 fn an_answer_asks_for_a_bounded_number_of_texts() {
     let Some(mut embedder) = embedder() else { return };
-    for length in [6, usize::MAX] {
+    for (name, length) in [("six sentences", 6), ("all of a topic", usize::MAX)] {
         let (mut longest, mut words, mut texts) = (Duration::ZERO, Duration::ZERO, 0);
         for topic in topics() {
             let answer: Vec<&str> = topic.sentences.iter().take(length).map(|one| one.text.as_str()).collect();
@@ -218,6 +218,6 @@ fn an_answer_asks_for_a_bounded_number_of_texts() {
             texts = texts.max(vectors.len());
             assert!(vectors.len() <= 32 && found.supported + found.unsupported.len() <= answer.len() * 2);
         }
-        println!("up to {length} sentences: at most {words:.1?} for words, {texts} texts, {longest:.1?} with meaning");
+        println!("{name}: at most {words:.1?} for words, {texts} texts, {longest:.1?} with meaning");
     }
 }

@@ -133,7 +133,7 @@ fn ends_sentence(before: &str, after: &str) -> bool {
         word.chars().count() == 1 && word.chars().all(char::is_uppercase) && next.is_some_and(char::is_uppercase);
     let is_abbreviation = ABBREVIATIONS.contains(&lower.as_str())
         || BEFORE_NUMBERS.contains(&lower.as_str()) && next.is_some_and(|c| c.is_ascii_digit());
-    !is_abbreviation && !(is_initial && before.len() > word.len()) && !next.is_some_and(char::is_lowercase)
+    !(is_abbreviation || is_initial && before.len() > word.len() || next.is_some_and(char::is_lowercase))
 }
 
 /// A found sentence before its characters are counted: bytes, and whether it is code.

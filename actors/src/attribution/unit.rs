@@ -6,7 +6,7 @@ use crate::domain::{CharSpan, Citation, Embedding};
 
 use super::agreement::Conflict;
 
-/// The thresholds were chosen on the development half of `engines/tests/data/attribution.jsonl`; the held-out half says what
+/// The thresholds were chosen on the development half of `engines/tests/data/attribution.txt`; the held-out half says what
 /// they are worth. Coverage is the weighted part of a unit's content words that a window holds, 0 to 1.
 ///
 /// Coverage from which words alone are enough.
