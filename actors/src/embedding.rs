@@ -213,32 +213,6 @@ impl Handler<EmbedTexts> for EmbeddingPoolActor {
     }
 }
 
-/// Embeds texts that the caller can do without: behind every question, and skipped when nobody wants them any more.
-#[derive(Message)]
-#[rtype(result = "Result<Vec<Embedding>, TurnError>")]
-pub struct EmbedTexts {
-    /// The texts, which one worker embeds in one go.
-    pub texts: Vec<String>,
-    /// Until when the vectors are wanted.
-    pub deadline: Deadline,
-    /// Whether they are still wanted.
-    pub cancel: CancelToken,
-}
-
-impl Handler<EmbedTexts> for EmbeddingPoolActor {
-    type Result = ResponseFuture<Result<Vec<Embedding>, TurnError>>;
-
-    fn handle(&mut self, request: EmbedTexts, _: &mut Self::Context) -> Self::Result {
-        let (reply, answer) = oneshot::channel();
-        let admitted = self.admit(Lane::Bulk, EmbedJob { texts: request.texts, reply });
-        Box::pin(async move {
-            admitted?;
-            let answer = request.deadline.or_cancelled(&request.cancel, "while texts were embedded", answer).await?;
-            answer.unwrap_or(Err(EngineError::WorkerLost("embed"))).map_err(unavailable)
-        })
-    }
-}
-
 impl EmbeddingPoolActor {
     fn admit(&self, lane: Lane, job: EmbedJob) -> Result<(), TurnError> {
         if self.workers.health.is_down() {

@@ -60,6 +60,7 @@ fn answered(name: &str, turn: &str, first_seq: u64, ms: u64, tokens: &[&str]) ->
         question: "what is it?".into(),
         grounding: Grounding::Partial,
         citations: vec![citation],
+        unsupported: vec![CharSpan { start: 4, end: 9 }],
         finish_reason: FinishReason::Length,
         usage: Usage { prompt_tokens: 700, cached_tokens: 48, completion_tokens: tokens.len() },
         timings: Timings { queue: Duration::from_nanos(123_456_789), ..Timings::default() },

@@ -165,6 +165,8 @@ fn record(number: usize, chunks: usize) -> DocumentRecord {
         chunks: chunks as u32,
         copies: Vec::new(),
         failure: None,
+        bytes: None,
+        stored_at_s: None,
     }
 }
 

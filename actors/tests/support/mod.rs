@@ -338,7 +338,6 @@ impl DocumentFilter for NoFilter {
 
 /// A whole tutor with fakes behind it.
 pub struct Tutor {
-    pub admission: Admission,
     pub conversations: Addr<ConversationsActor>,
     pub services: TurnServices,
     pub store: Arc<FakeStore>,

@@ -68,6 +68,8 @@ struct StoredCompletion {
     sources: Vec<StoredPassage>,
     grounding: String,
     citations: Vec<StoredCitation>,
+    /// Places of sentences without a source.
+    unsupported: Vec<[usize; 2]>,
     usage: [usize; 3],
     /// Nanoseconds: queue, embed, retrieve, first token, total.
     timings: [u64; 5],
@@ -220,6 +222,7 @@ impl From<&Completion> for StoredCompletion {
             sources: done.sources.iter().map(StoredPassage::from).collect(),
             grounding: done.grounding.as_str().to_owned(),
             citations: done.citations.iter().map(StoredCitation::from).collect(),
+            unsupported: done.unsupported.iter().map(|span| [span.start, span.end]).collect(),
             usage: [done.usage.prompt_tokens, done.usage.cached_tokens, done.usage.completion_tokens],
             timings: [queue, embed, retrieve, first_token, total].map(nanoseconds),
             path: done.workflow_path.iter().map(|node| node.as_str().to_owned()).collect(),
@@ -245,6 +248,7 @@ impl StoredCompletion {
             question: self.question,
             grounding: named(&groundings, Grounding::as_str, "grounding", &self.grounding)?,
             citations: self.citations.into_iter().map(Citation::from).collect(),
+            unsupported: self.unsupported.into_iter().map(|[start, end]| CharSpan { start, end }).collect(),
             finish_reason,
             usage: Usage { prompt_tokens, cached_tokens, completion_tokens },
             timings: Timings { queue, embed, retrieve, first_token, total },
