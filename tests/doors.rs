@@ -4,6 +4,7 @@
 mod clients;
 #[path = "doors/contract.rs"]
 mod contract;
+mod fakes;
 #[path = "doors/frames.rs"]
 mod frames;
 #[path = "doors/openai.rs"]
@@ -15,35 +16,20 @@ mod support;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use fakes::PATIENCE;
 use futures_util::{SinkExt as _, StreamExt as _};
 use mentor::config::Config;
 use mentor::drain::Drain;
 use mentor::guard::{Clock, Guard};
-use mentor::http::{AskLimits, Doors, EmbeddingDoor, HEARTBEAT, ModelNames, Problem, serve};
-use mentor::jobs::{Job, Jobs, Runner};
-use mentor::materials::{Materials, UploadLimits};
-use mentor::metrics::Metrics;
+use mentor::http::{Doors, Problem, serve};
 use mentor_actors::cancel::CancelToken;
-use mentor_actors::domain::TurnError;
 use serde_json::{Value, json};
-use support::{BAD_GRAMMAR, Gate, Script, Tutor, Words};
+use support::{BAD_GRAMMAR, Gate, Script, Tutor};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-
-/// Longest any step of these tests waits.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What changes the store is in `tests/program/documents.rs`.
-struct NoJobs;
-
-impl Runner for NoJobs {
-    fn run(&mut self, _: &Job) -> Result<(), TurnError> {
-        Ok(())
-    }
-}
 
 struct Server {
     address: SocketAddr,
@@ -68,36 +54,8 @@ impl Server {
         let tutor = Tutor::start(script);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shutdown = CancelToken::default();
-        let name = || "fake".to_owned();
-        let mut doors = Doors {
-            conversations: tutor.conversations.clone(),
-            storage: tutor.storage.clone(),
-            list_conversations: true,
-            admission: tutor.admission.clone(),
-            services: tutor.services.clone(),
-            store: tutor.store.clone(),
-            jobs: Jobs::start(NoJobs, 1).unwrap().0,
-            materials: Materials::new("nowhere".into(), UploadLimits { file_bytes: 1, files: 1, free_bytes: 0 }),
-            workers: vec![("embed", tutor.embedding.health()), ("generate", tutor.generator.health())],
-            problems: Vec::new(),
-            metrics: Arc::new(Metrics::new().unwrap()),
-            models: ModelNames {
-                generator: name(),
-                embedder: "fake-embedder".to_owned(),
-                execution_provider: name(),
-                generation_backend: name(),
-            },
-            embeddings: EmbeddingDoor::new(Arc::new(Words), 2, 10),
-            limits: AskLimits { message_chars: 2_000, max_tokens: 256 },
-            abandon_after: Duration::from_secs(30),
-            time_limit: PATIENCE,
-            max_connections,
-            guard: Arc::new(guard()),
-            heartbeat: HEARTBEAT,
-            shutdown: shutdown.clone(),
-            started: Instant::now(),
-        };
+        let mut doors = fakes::doors(&tutor, Arc::new(guard()));
+        let shutdown = doors.shutdown.clone();
         change(&mut doors);
         let (handle, server) = serve(listener, doors, 1).unwrap();
         actix::spawn(server);

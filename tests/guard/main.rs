@@ -1,5 +1,7 @@
 //! Who may do what, over real sockets, with fakes behind the ports.
 
+#[path = "../fakes/mod.rs"]
+mod fakes;
 mod keys;
 mod limits;
 mod origins;

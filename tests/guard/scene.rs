@@ -2,15 +2,13 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use futures_util::{SinkExt as _, StreamExt as _};
 use mentor::config::Config;
 use mentor::guard::{Clock, Guard, GuardSettings, KeyFile, KeyRecord, NewKey, Patience, Scope};
-use mentor::http::{AskLimits, Doors, ModelNames, serve};
-use mentor::metrics::Metrics;
-use mentor_actors::cancel::CancelToken;
+use mentor::http::{Doors, serve};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -19,10 +17,9 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use crate::fakes;
+pub use crate::fakes::PATIENCE;
 use crate::support::{Script, Tutor};
-
-/// Longest any step of these tests waits.
-pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What slow clients get in the tests about them.
 pub const LITTLE: Duration = Duration::from_millis(100);
@@ -71,27 +68,9 @@ impl Scene {
         let tutor = Tutor::start(Script::default());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let name = || "fake".to_owned();
         let doors = Doors {
-            conversations: tutor.conversations.clone(),
-            services: tutor.services.clone(),
-            store: tutor.store.clone(),
-            workers: vec![("embed", tutor.embedding.health())],
             problems: vec![Arc::new(|| Some("the cellar is flooded".to_owned()))],
-            metrics: Arc::new(Metrics::new().unwrap()),
-            models: ModelNames {
-                generator: name(),
-                embedder: name(),
-                execution_provider: name(),
-                generation_backend: name(),
-            },
-            limits: AskLimits { message_chars: 2_000, max_tokens: 256 },
-            abandon_after: Duration::from_secs(30),
-            time_limit: PATIENCE,
-            max_connections: 64,
-            guard: guard.clone(),
-            shutdown: CancelToken::default(),
-            started: Instant::now(),
+            ..fakes::doors(&tutor, guard.clone())
         };
         let (handle, server) = serve(listener, doors, 1).unwrap();
         actix::spawn(server);
