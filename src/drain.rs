@@ -8,8 +8,9 @@ use mentor_actors::admission::Admission;
 use mentor_actors::conversations::{CancelAll, ConversationsActor};
 use mentor_actors::storage::Storage;
 
-/// Turns that were cut off get so long to say so and be stored: a step of the engine, and a flush of the disk.
-const CUT_OFF: Duration = Duration::from_secs(5);
+/// Turns that were cut off get so long to be stored and say so. Longer than anybody waits for the store, so that each has an end
+/// also when the disk has none: normally it takes a step of the engine and a flush.
+const CUT_OFF: Duration = Duration::from_secs(12);
 
 /// What takes part.
 pub struct Drain {

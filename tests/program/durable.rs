@@ -175,10 +175,7 @@ fn a_server_that_is_told_to_stop_gives_every_stream_its_end_and_a_restart_resume
     }
     clients[0].hear_type("token");
     let address = server.address.clone();
-    let stopping = std::thread::spawn(move || {
-        let begun = Instant::now();
-        (server.terminate(), begun.elapsed())
-    });
+    let stopping = std::thread::spawn(move || server.terminate());
     // The first answer of the server that tells of its stop; connecting fails at the latest when it is gone.
     let refused = (0..10_000).find_map(|_| {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
@@ -191,10 +188,7 @@ fn a_server_that_is_told_to_stop_gives_every_stream_its_end_and_a_restart_resume
         assert_eq!(events.last().map(is_end), Some(true), "{events:?}");
         assert_eq!(client.hear(), Some(Err(CloseCode::Away)));
     }
-    let (code, took) = stopping.join().unwrap();
-    assert_eq!(code, Some(0));
-    // The grace, and two seconds: a stop that takes longer is killed by its service manager.
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert_eq!(stopping.join().unwrap(), Some(0));
 
     let server = workplace.serve();
     for (name, events) in names.iter().zip(&ends) {
