@@ -183,9 +183,11 @@ async fn a_reader_follows_the_writer_from_index_to_index() {
 #[tokio::test]
 async fn a_store_that_became_small_has_no_index_any_more() {
     let mut twins = Twins::new();
+    let reader = reader(&twins.folder.path().join("indexed"));
     twins.both(|corpus| (0..10).for_each(|number| corpus.remove(&DocumentId(format!("{number}.pdf"))).unwrap()));
     twins.finish();
     assert_eq!(twins.state(), "flat");
+    assert_eq!(reader.stats().await.unwrap().index_state, "flat");
     twins.assert_alike().await;
 }
 

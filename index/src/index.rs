@@ -16,7 +16,7 @@ use crate::mapped::Numbers;
 use crate::words::{Words, best_rows};
 
 /// Lists that a search looks into, where all documents are wanted.
-const LISTS_READ: usize = 20;
+const LISTS_READ: usize = 16;
 /// Rows that are read for each that is asked for, at least.
 const READ_PER_ROW: usize = 8;
 /// So many more rows than are asked for are compared exactly: upper halves alone hardly ever miss by more places.
@@ -55,12 +55,14 @@ pub struct IndexedDocument<'a> {
 }
 
 /// A row and the cosine of its vector and the question's.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Near {
     /// The row.
     pub row: u32,
     /// -1 to 1.
     pub likeness: f32,
+    /// The row's own vector.
+    pub vector: Vec<f32>,
 }
 
 /// Which documents of an index a search is for.
@@ -178,7 +180,7 @@ impl SearchIndex {
         }
         let mut nearest = Vec::with_capacity(count + EXACT_MORE);
         for (_, row) in best.into_sorted() {
-            nearest.push(Near { row, likeness: codes::product(&self.vector(row)?, query) });
+            nearest.push(self.compared(row, query)?);
         }
         nearest.sort_by(|a, b| b.likeness.total_cmp(&a.likeness).then(a.row.cmp(&b.row)));
         nearest.truncate(count);
@@ -222,6 +224,15 @@ impl SearchIndex {
                 best.take(likeness, row);
             }
         }
+    }
+
+    /// Compares a row with `query`, wherever it stands.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn compared(&self, row: u32, query: &[f32]) -> io::Result<Near> {
+        let vector = self.vector(row)?;
+        Ok(Near { row, likeness: codes::product(&vector, query), vector })
     }
 
     /// The vector of a row.

@@ -14,11 +14,11 @@ use super::index_folder::IndexFolder;
 use super::record::StoredRecord;
 use super::{payload, schema, segment};
 
-/// Stores with fewer chunks are searched by comparing all: that takes 2 ms and 35 MB then.
+/// Stores with fewer chunks are searched by comparing all, which are 36 MB then.
 pub(super) const INDEX_FROM: usize = 16_384;
 /// So many chunks may stand beside the index in any case, ...
 const FEW: usize = 1_024;
-/// ... and one in so many of all chunks: comparing them takes about as long as searching the index.
+/// ... and one in so many of all chunks: comparing these costs little beside searching the index.
 const SHARE: usize = 128;
 /// While an ingest goes on, an index is made whenever so many times [`INDEX_FROM`] new chunks have come: readers hold them in
 /// memory until then, and may hold 500,000.

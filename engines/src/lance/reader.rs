@@ -214,7 +214,8 @@ impl Shared {
         let Some(dataset) = dataset else { return Ok(None) };
         let index = match number {
             Some(number) if !has_same_index => Some(self.open_index(number).map_err(load_error)?),
-            _ => former.index().cloned(),
+            Some(_) => former.index().cloned(),
+            None => None,
         };
         let stored = StoreIdentity::from_metadata(&dataset.schema().metadata).map_err(load_error)?;
         self.identity.check(&stored, self.location.data_dir())?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mentor_actors::domain::{DocumentId, DocumentKind};
 use mentor_actors::ranking;
-use mentor_index::{Bm25, Near, SearchIndex, Wanted, Words, product};
+use mentor_index::{Bm25, Near, SearchIndex, Wanted, Words};
 
 use super::coverage::Coverage;
 use super::error::StoreError;
@@ -95,10 +95,10 @@ impl ScoredIndex<'_> {
         let best_words = by_words.first().map_or(0.0, |row| self.words_of(*row));
         let known: HashSet<u32> = found.iter().map(|near| near.row).collect();
         for row in by_words.into_iter().filter(|row| !known.contains(row)) {
-            found.push(Near { row, likeness: product(&index.vector(row)?, self.query) });
+            found.push(index.compared(row, self.query)?);
         }
         found.sort_by(|a, b| self.score_of(b).total_cmp(&self.score_of(a)).then(a.row.cmp(&b.row)));
-        let hits = found.iter().take(count).map(|near| self.hit(near.row as usize)).collect::<Result<_, _>>()?;
+        let hits = found.into_iter().take(count).map(|near| self.hit_of(near)).collect::<Result<_, _>>()?;
         Ok(BestOfIndex { hits, best_likeness, best_words })
     }
 
@@ -113,19 +113,23 @@ impl ScoredIndex<'_> {
 
 impl Scored for ScoredIndex<'_> {
     fn hit(&self, row: usize) -> Result<Hit<'_>, StoreError> {
-        let (sealed, number) = (self.sealed, row as u32);
-        let (document, rows) = sealed.index.document_of(number);
+        self.hit_of(self.sealed.index.compared(row as u32, self.query)?)
+    }
+}
+
+impl ScoredIndex<'_> {
+    fn hit_of(&self, near: Near) -> Result<Hit<'_>, StoreError> {
+        let sealed = self.sealed;
+        let (document, rows) = sealed.index.document_of(near.row);
         let gone = || StoreError::Damaged("a passage of a document that is gone was found".into());
         let (id, kind) = sealed.documents[document].as_ref().ok_or_else(gone)?;
-        let vector = sealed.index.vector(number)?;
-        let likeness = product(&vector, self.query);
         Ok(Hit {
             from: self,
-            row,
+            row: near.row as usize,
             run: rows.start as usize..rows.end as usize,
-            score: self.score_of(&Near { row: number, likeness }),
-            passage: payload::decode(&sealed.index.payload(number)?, id, *kind)?,
-            vector,
+            score: self.score_of(&near),
+            passage: payload::decode(&sealed.index.payload(near.row)?, id, *kind)?,
+            vector: near.vector,
         })
     }
 }

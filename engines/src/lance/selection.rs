@@ -49,8 +49,8 @@ fn distinct<'s>(
     index: Option<&'s ScoredIndex>,
     top_k: usize,
 ) -> Result<(Vec<Hit<'s>>, f32), StoreError> {
-    // Most pages have a few good chunks.
-    let mut reach = top_k * 8;
+    // Many pages have a few good chunks.
+    let mut reach = top_k * 4;
     loop {
         let of_index = index.map(|index| index.best(reach)).transpose()?;
         let best = |of: fn(&ScoredSegment) -> f32, at_least: f32| segments.iter().map(of).fold(at_least, f32::max);

@@ -197,7 +197,7 @@ impl LanceCorpus {
             upkeep::remove_old_versions(&dataset).await?;
             indexes.remove_all_but(indexes.newest()?)?;
             let bound = DISK_BOUND * upkeep::live_bytes(&dataset, &folder).await?;
-            while upkeep::bytes_below(&folder)? - indexes.bytes()? > bound
+            while upkeep::bytes_below(&folder)?.saturating_sub(indexes.bytes()?) > bound
                 && versions::let_go_of_oldest(&dataset).await?
             {
                 upkeep::remove_old_versions(&dataset).await?;
