@@ -17,6 +17,8 @@ use crate::materials::Upload;
 
 /// Longest silence within an upload: a client that stops sending must not keep its place.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Longest that an upload may take, however steadily it comes: long enough for the largest over a slow line.
+const LONGEST: Duration = Duration::from_secs(3_600);
 /// What is written to the disk at once.
 const WRITE_BYTES: usize = 256 << 10;
 /// Boundaries and headers of a file in an upload, generously.
@@ -42,15 +44,20 @@ pub struct UploadQuery {
 /// `POST /api/documents`.
 pub async fn upload(
     request: HttpRequest,
-    query: web::Query<UploadQuery>,
+    query: Result<web::Query<UploadQuery>, actix_web::Error>,
     payload: web::Payload,
     doors: web::Data<Doors>,
 ) -> Result<HttpResponse, ApiError> {
+    let wrong = |error: actix_web::Error| {
+        TurnError::new(ErrorCode::InvalidRequest, format!("the query cannot be understood: {error}"))
+    };
+    let replace = query.map_err(wrong)?.replace;
     check_length(&request, &doors)?;
     let parts = Multipart::new(&boundary(&request)?)?;
     // Before the files: what is put into the folder is to be taken up by a job.
     let place = doors.jobs.reserve()?;
-    let received = receive(payload, parts, doors.materials.upload(query.replace)).await?;
+    let receiving = receive(payload, parts, doors.materials.upload(replace));
+    let received = tokio::time::timeout(LONGEST, receiving).await.map_err(|_| too_slow())??;
     let jobs = doors.jobs.clone();
     // In one go: a caller that leaves now must not leave files behind that no job takes up.
     let placed = move || jobs.submit(Order::Take(received.place()?), place);
@@ -82,26 +89,26 @@ fn boundary(request: &HttpRequest) -> Result<String, TurnError> {
 
 /// Writes files down as they come, waiting for the disk before more is read.
 async fn receive(mut payload: web::Payload, mut parts: Multipart, mut upload: Upload) -> Result<Upload, TurnError> {
-    let mut waiting = Vec::new();
+    let (mut waiting, mut bytes) = (Vec::new(), 0);
     while !parts.is_whole() {
         let piece = tokio::time::timeout(SILENCE, payload.next()).await.map_err(|_| silent())?.ok_or_else(cut)?;
         parts.feed(&piece.map_err(|_| cut())?);
         while let Some(part) = parts.next()? {
-            let is_large = match &part {
-                Part::Data(data) => data.len() + waiting.iter().map(size).sum::<usize>() > WRITE_BYTES,
+            let is_due = match &part {
+                Part::Data(data) => {
+                    bytes += data.len();
+                    bytes >= WRITE_BYTES
+                }
                 Part::File { .. } | Part::End => true,
             };
             waiting.push(part);
-            if is_large {
+            if is_due {
                 upload = take_in(upload, std::mem::take(&mut waiting)).await?;
+                bytes = 0;
             }
         }
     }
     Ok(upload)
-}
-
-fn size(part: &Part) -> usize {
-    if let Part::Data(data) = part { data.len() } else { 0 }
 }
 
 async fn take_in(mut upload: Upload, parts: Vec<Part>) -> Result<Upload, TurnError> {
@@ -147,6 +154,10 @@ async fn blocking<T: Send + 'static>(
 
 fn cut() -> TurnError {
     TurnError::new(ErrorCode::InvalidRequest, "the upload ended before it was whole")
+}
+
+fn too_slow() -> TurnError {
+    TurnError::new(ErrorCode::DeadlineExceeded, format!("the upload took more than {} s", LONGEST.as_secs()))
 }
 
 fn silent() -> TurnError {

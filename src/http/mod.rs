@@ -66,7 +66,7 @@ pub struct Doors {
     pub services: TurnServices,
     /// The store, for its figures.
     pub store: Arc<dyn Retriever>,
-    /// Change the store.
+    /// Change the store, one after the other.
     pub jobs: Jobs,
     /// The folder that uploads go to.
     pub materials: Materials,

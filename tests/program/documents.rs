@@ -255,6 +255,9 @@ fn what_cannot_be_read_is_refused_with_its_reason_and_leaves_nothing() {
         assert_eq!((status, &error["error"]["code"]), (400, &json!("invalid_request")), "{error}");
         assert!(error["detail"].as_str().unwrap().contains(part), "{error}");
     }
+    let (status, error) =
+        server.call_json("POST", "/api/documents?replace=maybe", &[CONTENT_TYPE], &multipart(&[("a.md", text)]));
+    assert_eq!((status, &error["error"]["code"]), (400, &json!("invalid_request")), "{error}");
     assert_eq!((files(&workplace), listed(&server)), (Vec::new(), Vec::new()));
     assert_eq!(server.call_json("GET", "/api/ingest", &[], b"").1["jobs"], json!([]));
 }
