@@ -15,7 +15,8 @@ mod schema;
 mod support;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -459,7 +460,7 @@ async fn a_stream_whose_client_left_is_cancelled_and_what_was_said_is_kept() {
     let server = Server::start_changed(script, |doors| doors.abandon_after = Duration::ZERO);
     let body = asked("left", "t");
     let mut client = std::net::TcpStream::connect(server.address).unwrap();
-    let head = "POST /api/chat HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\ncontent-length:";
+    let head = "POST /api/chat HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\ncontent-length:";
     write!(client, "{head} {}\r\n\r\n{body}", body.len()).unwrap();
     gate.permit(1);
     while server.call("GET", "/api/conversations/left", "").await.0 != 200 {}
@@ -706,13 +707,14 @@ async fn a_bad_option_on_a_socket_is_an_error_and_the_connection_stays() {
 
 #[actix::test]
 async fn readiness_says_no_while_something_outside_fails_and_yes_again_after() {
-    let problem = Arc::new(Mutex::new(Some("the remote server is asked again in 9 s".to_owned())));
-    let seen = problem.clone();
-    let server = Server::start_with(Script::default(), 64, vec![Arc::new(move || seen.lock().unwrap().clone())]);
+    let fails = Arc::new(AtomicBool::new(true));
+    let seen = fails.clone();
+    let problem = move || seen.load(Ordering::SeqCst).then(|| "the remote server is asked again in 9 s".to_owned());
+    let server = Server::start_with(Script::default(), 64, vec![Arc::new(problem)]);
     let (status, body) = server.call("GET", "/readyz", "").await;
     assert_eq!((status, body["detail"].as_str()), (503, Some("the remote server is asked again in 9 s")));
     assert_eq!(server.call("GET", "/api/health", "").await.0, 503);
-    problem.lock().unwrap().take();
+    fails.store(false, Ordering::SeqCst);
     assert_eq!(server.call("GET", "/readyz", "").await.0, 200);
     server.stop().await;
 }

@@ -202,7 +202,7 @@ async fn a_turn_that_was_running_when_the_program_was_killed_ends_with_an_error_
     assert!(end.seq > 10_000, "{end:?}");
     assert!(matches!(&end.event, TurnEvent::Failed(error) if error.code == ErrorCode::Unavailable), "{end:?}");
     let again = ask(&conversation, "t", "what is a heap?").await;
-    assert_eq!(again, [end.clone()], "its id stays taken");
+    assert_eq!(again, std::slice::from_ref(&end), "its id stays taken");
     assert_eq!(stored(&kept, "c")[0].events, again);
     assert_eq!(ask(&conversation, "t2", "what is a heap?").await[0].seq, end.seq + 1);
 }

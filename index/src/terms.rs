@@ -26,7 +26,7 @@ pub struct Analyser {
 }
 
 impl Analyser {
-    pub fn new() -> Self {
+    pub fn english() -> Self {
         Self { stemmer: Stemmer::new(Algorithm::English) }
     }
 
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     fn terms(question: &str) -> Vec<String> {
-        Analyser::new().question_terms(question)
+        Analyser::english().question_terms(question)
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn what_belongs_to_a_row_comes_back() {
     let documents: Vec<_> = index.documents().collect();
     assert_eq!((documents[2].content, documents[2].rows.clone()), ("content 2", 200..250));
 
-    let bm25 = Bm25::new(Analyser::new().question_terms("word3"), std::iter::once(index.words()));
+    let bm25 = Bm25::new(Analyser::english().question_terms("word3"), std::iter::once(index.words()));
     let scores = index.words().scores(&bm25);
     let best = index.best_by_words(&scores, 3, &index.wanted(|document| document == 1));
     assert_eq!(best.len(), 3);

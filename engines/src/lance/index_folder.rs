@@ -60,8 +60,8 @@ impl IndexFolder {
 
     /// Removes the others, and what a killed writer left. Only for the writer; readers hold on to what they have open.
     pub(super) fn remove_all_but(&self, kept: Option<u64>) -> io::Result<()> {
-        let others = self.entries()?.into_iter().filter(|path| kept.is_none() || number(path) != kept);
-        others.map(fs::remove_dir_all).collect()
+        let mut others = self.entries()?.into_iter().filter(|path| kept.is_none() || number(path) != kept);
+        others.try_for_each(fs::remove_dir_all)
     }
 
     /// What is there beside the index to search. While a writer is at work, its own may be among it.

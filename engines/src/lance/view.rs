@@ -152,7 +152,7 @@ impl View {
         let wanted: Option<HashSet<DocumentId>> =
             (!query.documents.is_empty()).then(|| query.documents.iter().cloned().collect());
         let segments = || self.fragments.iter().filter_map(|fragment| fragment.segment.as_deref());
-        let terms = Analyser::new().question_terms(&query.text);
+        let terms = Analyser::english().question_terms(&query.text);
         let words = Bm25::new(terms, segments().map(Segment::words).chain(sealed.as_ref().map(Sealed::words)));
         let scored: Vec<ScoredSegment> =
             segments().map(|segment| segment.score(&query.embedding, &words, wanted.as_ref())).collect();

@@ -28,7 +28,7 @@ pub struct WordsBuilder {
 impl Default for WordsBuilder {
     fn default() -> Self {
         Self {
-            analyser: Analyser::new(),
+            analyser: Analyser::english(),
             numbers: HashMap::new(),
             known: HashMap::new(),
             entries: Vec::new(),

@@ -190,7 +190,7 @@ mod tests {
     }
 
     fn scores(parts: &[&Words], question: &str) -> Vec<f32> {
-        let bm25 = Bm25::new(Analyser::new().question_terms(question), parts.iter().copied());
+        let bm25 = Bm25::new(Analyser::english().question_terms(question), parts.iter().copied());
         parts.iter().flat_map(|part| part.scores(&bm25)).collect()
     }
 
