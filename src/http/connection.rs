@@ -58,6 +58,14 @@ impl Connection {
         }
     }
 
+    /// The same, and never where the connection is not known.
+    pub async fn left(caller: Option<Self>) {
+        match caller {
+            Some(connection) => connection.closed().await,
+            None => std::future::pending().await,
+        }
+    }
+
     fn limit_stuck_time(self) {
         let milliseconds = libc::c_uint::try_from(TAKES_NOTHING.as_millis()).unwrap_or(libc::c_uint::MAX);
         let size = libc::socklen_t::try_from(size_of_val(&milliseconds)).unwrap_or(0);

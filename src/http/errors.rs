@@ -7,6 +7,8 @@ use actix_web::{HttpResponse, ResponseError};
 use mentor_actors::domain::{ErrorCode, TurnError};
 use serde_json::json;
 
+use super::wire::error_json;
+
 /// An error on its way to an HTTP client.
 #[derive(Debug)]
 pub struct ApiError {
@@ -67,17 +69,14 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        let TurnError { code, message, retry_after } = &self.error;
-        let mut inner = json!({"code": code.as_str(), "message": message});
         let mut response = HttpResponse::build(self.status);
-        if let Some(wait) = retry_after {
-            inner["retry_after_ms"] = json!(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        if let Some(wait) = self.error.retry_after {
             response.insert_header((RETRY_AFTER, wait.as_secs().max(1)));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
-        response.json(json!({"error": inner, "detail": message}))
+        response.json(json!({"error": error_json(&self.error), "detail": self.error.message}))
     }
 }
 

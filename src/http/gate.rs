@@ -13,13 +13,13 @@ use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage as _, HttpResponse, ResponseError as _, web};
+use actix_web::{HttpMessage as _, HttpResponse, web};
 use futures_util::{StreamExt as _, stream};
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::domain::TurnError;
 use tokio::time::Instant;
 
-use super::ApiError;
+use super::{ApiError, refusal};
 use crate::guard::{self, Asked, Client, Guard, Place, Principal, policy};
 
 /// What a byte of a body may take once it flows: 500 a second, as Apache's `MinRate` has it.
@@ -44,7 +44,10 @@ pub async fn admit<B: MessageBody + 'static>(
     };
     let site = guard.listed_origin(request.headers()).map(ToString::to_string);
     let mut response = match examine(&guard, &request) {
-        Err(error) => request.into_response(error.error_response()).map_into_right_body(),
+        Err(error) => {
+            let refusal = refusal(request.path(), error);
+            request.into_response(refusal.error_response()).map_into_right_body()
+        }
         Ok(_) if is_preflight(&request) => request.into_response(preflight(site.is_some())).map_into_right_body(),
         Ok(guard::Admitted { client, place }) => {
             let ended = ended(client.principal());

@@ -190,10 +190,14 @@ async fn page() -> HttpResponse {
         .body(PAGE)
 }
 
-async fn not_found(request: actix_web::HttpRequest) -> Result<HttpResponse, actix_web::Error> {
+async fn not_found(request: HttpRequest) -> Result<HttpResponse, actix_web::Error> {
     let message = format!("there is no {} {}", request.method(), request.path());
-    let error = ApiError::from(TurnError::new(ErrorCode::NotFound, message));
-    Err(if request.path().starts_with(openai::PREFIX) { openai::Refusal::from(error).into() } else { error.into() })
+    Err(refusal(request.path(), TurnError::new(ErrorCode::NotFound, message).into()))
+}
+
+/// An error before any handler, in the shape that clients of that path expect.
+fn refusal(path: &str, error: ApiError) -> actix_web::Error {
+    if path.starts_with(openai::PREFIX) { openai::Refusal::from(error).into() } else { error.into() }
 }
 
 /// Counts and times every request by its route, not by its path, so that labels stay few.

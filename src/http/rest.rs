@@ -41,17 +41,14 @@ pub async fn chat(
     let mut charge = client.charge(&turn.message, longest)?;
     let started = conversation.actor.send(StartTurn(turn)).await.unwrap_or_else(|_| Err(conversation_gone()));
     let cursor = started.inspect_err(|_| charge.settle(0))?;
+    let connection = request.conn_data::<Connection>().copied();
     if streams {
-        let connection = request.conn_data::<Connection>().copied();
         return Ok(sse::response(sse::events_of_turn(cursor, turn_id, after.unwrap_or(0), connection, charge)));
     }
-    match request.conn_data::<Connection>().copied() {
-        None => answer(cursor, &turn_id, charge).await,
+    tokio::select! {
+        answer = answer(cursor, &turn_id, charge) => answer,
         // A caller that left drops the cursor here, and a turn that nobody watches is cancelled.
-        Some(connection) => tokio::select! {
-            answer = answer(cursor, &turn_id, charge) => answer,
-            () = connection.closed() => Err(TurnError::new(ErrorCode::Unavailable, "the caller has left").into()),
-        },
+        () = Connection::left(connection) => Err(caller_left().into()),
     }
 }
 
@@ -75,6 +72,11 @@ pub(super) fn wants_events(request: &HttpRequest) -> bool {
 
 pub(super) fn lagged() -> TurnError {
     TurnError::new(ErrorCode::Internal, "events of this turn were lost, ask again")
+}
+
+/// Nobody reads it.
+pub(super) fn caller_left() -> TurnError {
+    TurnError::new(ErrorCode::Unavailable, "the caller has left")
 }
 
 fn conversation_gone() -> TurnError {

@@ -104,16 +104,10 @@ pub fn events_of_conversation(
 
 /// What comes next: an event, `Some(None)` for a comment, or `None` when the client has left.
 async fn hear<T>(next: impl Future<Output = T>, connection: Option<Connection>) -> Option<Option<T>> {
-    let left = async {
-        match connection {
-            Some(connection) => connection.closed().await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         biased;
         heard = tokio::time::timeout(KEEP_ALIVE, next) => Some(heard.ok()),
-        () = left => None,
+        () = Connection::left(connection) => None,
     }
 }
 

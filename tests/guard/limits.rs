@@ -69,6 +69,44 @@ async fn questions_and_answers_are_counted_in_tokens_on_both_doors() {
 }
 
 #[actix::test]
+async fn openais_door_counts_tokens_gives_back_the_unused_and_refuses_in_its_own_shape() {
+    let scene = Scene::start_with(|settings| settings.key = Allowance { tokens_per_min: 600, ..NO_LIMIT });
+    let (_, key) = scene.key(&[Scope::Ask], None);
+    let bearer = format!("authorization: Bearer {key}");
+    let asked = |stream: bool| {
+        let message = r#"{"role":"user","content":"what is a heap?"}"#;
+        format!(r#"{{"model":"mentor","stream":{stream},"messages":[{message}]}}"#)
+    };
+    // An answer may have 256 tokens and has 3, and one that is not begun has none.
+    for stream in [false, true, false, true] {
+        let answer = scene.ask("POST /v1/chat/completions", &[&bearer], &asked(stream)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    // Each of these texts has 3 tokens, and 2 that the embedder puts around it.
+    let texts = vec![r#""a b c""#; 100].join(",");
+    let embed = format!(r#"{{"model":"mentor","input":[{texts}]}}"#);
+    assert_eq!(scene.ask("POST /v1/embeddings", &[&bearer], &embed).await.status, 200);
+    let refused = scene.ask("POST /v1/embeddings", &[&bearer], &embed).await;
+    assert_eq!((refused.status, refused.code().as_str()), (429, "overloaded"), "{refused:?}");
+    assert!(refused.body.contains("rate_limit_error") && refused.head.contains("retry-after: "), "{refused:?}");
+    let refused = scene.ask("POST /v1/chat/completions", &[&bearer], &asked(true)).await;
+    assert_eq!((refused.status, refused.body.contains("rate_limit_error")), (429, true), "{refused:?}");
+    scene.stop().await;
+}
+
+#[actix::test]
+async fn a_stranger_at_openais_door_is_refused_in_its_shape() {
+    let scene = Scene::start();
+    let (_, key) = scene.key(&[Scope::Ingest], None);
+    let refused = scene.ask("GET /v1/models", &[], "").await;
+    assert_eq!((refused.status, refused.code().as_str()), (401, "unauthorized"));
+    assert!(refused.has("www-authenticate: bearer") && refused.body.contains("invalid_request_error"), "{refused:?}");
+    let refused = scene.ask("GET /v1/models", &[&format!("authorization: Bearer {key}")], "").await;
+    assert_eq!((refused.status, refused.body.contains("invalid_request_error")), (403, true), "{refused:?}");
+    scene.stop().await;
+}
+
+#[actix::test]
 async fn frames_of_a_socket_count_as_requests() {
     let scene = Scene::start_with(|settings| settings.key = Allowance { requests_per_min: 4, ..NO_LIMIT });
     let (_, key) = scene.key(&[Scope::Ask], None);

@@ -1,11 +1,8 @@
 //! `POST /v1/chat/completions`: one turn, whole or streamed. A caller that leaves ends it.
 
-use std::time::Duration;
-
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream::{self, Stream, StreamExt as _};
-use mentor_actors::domain::{Completion, ErrorCode, TurnError, TurnEvent, TurnId, WorkflowNode};
+use mentor_actors::domain::{Completion, TurnEvent, TurnId, WorkflowNode};
 use mentor_actors::stateless::StatelessTurn;
 use serde_json::{Value, json};
 
@@ -13,11 +10,10 @@ use super::refusal::Refusal;
 use super::request::{ChatBody, ChatQuestion};
 use super::wire::Envelope;
 use super::{MAX_BODY_BYTES, models};
+use crate::guard::{Charge, Client};
 use crate::http::connection::Connection;
-use crate::http::{Doors, body};
-
-/// A comment goes out when nothing else did for that long, so that proxies keep the connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+use crate::http::rest::{caller_left, lagged};
+use crate::http::{Doors, body, sse};
 
 /// An answer on its way to one caller.
 struct Reply {
@@ -25,11 +21,13 @@ struct Reply {
     turn_id: TurnId,
     envelope: Envelope,
     caller: Option<Connection>,
+    charge: Charge,
 }
 
 /// `POST /v1/chat/completions`.
 pub async fn complete(
     request: HttpRequest,
+    client: Client,
     payload: web::Payload,
     doors: web::Data<Doors>,
 ) -> Result<HttpResponse, Refusal> {
@@ -37,11 +35,14 @@ pub async fn complete(
     models::check(&asked.model, &doors.models.generator)?;
     let ChatQuestion { history, turn, streams, include_usage } = asked.question(doors.limits)?;
     let turn_id = turn.turn_id.clone();
+    let mut charge = client.charge(&turn.message, turn.options.max_tokens.unwrap_or(doors.limits.max_tokens))?;
+    let started = StatelessTurn::start(&doors.services, &doors.admission, history, turn);
     let reply = Reply {
         envelope: Envelope::new(&turn_id, &doors.models.generator, include_usage),
-        turn: StatelessTurn::start(&doors.services, &doors.admission, history, turn)?,
+        turn: started.inspect_err(|_| charge.settle(0))?,
         turn_id,
         caller: request.conn_data::<Connection>().copied(),
+        charge,
     };
     if streams { reply.stream().await } else { reply.whole().await }
 }
@@ -65,22 +66,20 @@ impl Reply {
             }
         };
         let begin = data(&self.envelope.chunk(&json!({"role": "assistant", "content": ""}), None));
-        let parts = stream::once(async { begin }).chain(self.parts(first)).map(Ok::<_, actix_web::Error>);
-        Ok(HttpResponse::Ok()
-            .content_type("text/event-stream")
-            .insert_header((header::CACHE_CONTROL, "no-store"))
-            .insert_header((header::CONTENT_ENCODING, "identity"))
-            .streaming(parts))
+        Ok(sse::response(stream::once(async { begin }).chain(self.parts(first))))
     }
 
-    /// The next event of the turn that is not its failure.
+    /// The next event of the turn that is not its failure. The end settles the charge.
     async fn next(&mut self) -> Result<TurnEvent, Refusal> {
         let event = tokio::select! {
             event = self.turn.next() => event,
-            () = left(self.caller) => return Err(TurnError::new(ErrorCode::Unavailable, "the caller has left").into()),
+            () = Connection::left(self.caller) => return Err(caller_left().into()),
         };
-        match event.map_err(|_| TurnError::new(ErrorCode::Internal, "events of this turn were lost, ask again"))?.event
-        {
+        let event = event.map_err(|_| lagged())?.event;
+        if let Some(tokens) = event.answer_tokens() {
+            self.charge.settle(tokens);
+        }
+        match event {
             TurnEvent::Failed(error) => Err(error.into()),
             event => Ok(event),
         }
@@ -99,10 +98,10 @@ impl Reply {
         loop {
             let event = match read.take() {
                 Some(event) => event,
-                None => match tokio::time::timeout(KEEP_ALIVE, self.next()).await {
+                None => match tokio::time::timeout(sse::KEEP_ALIVE, self.next()).await {
                     Ok(Ok(event)) => event,
                     Ok(Err(refusal)) => return (data(&refusal.json()), None),
-                    Err(_) => return (web::Bytes::from_static(b": still working\n\n"), Some(self)),
+                    Err(_) => return (web::Bytes::from_static(sse::COMMENT), Some(self)),
                 },
             };
             match event {
@@ -123,13 +122,5 @@ impl Reply {
 }
 
 fn data(value: &Value) -> web::Bytes {
-    web::Bytes::from(format!("data: {value}\n\n"))
-}
-
-/// Ends when the caller has left; never where that cannot be seen.
-async fn left(caller: Option<Connection>) {
-    match caller {
-        Some(connection) => connection.closed().await,
-        None => std::future::pending().await,
-    }
+    sse::frame(None, value)
 }

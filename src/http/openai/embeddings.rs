@@ -17,7 +17,9 @@ use tokio::sync::Semaphore;
 
 use super::refusal::Refusal;
 use super::{MAX_BODY_BYTES, models};
+use crate::guard::Client;
 use crate::http::connection::Connection;
+use crate::http::rest::caller_left;
 use crate::http::{Doors, body};
 
 /// Most texts of a request: at most half a minute of work on a small machine.
@@ -70,6 +72,7 @@ enum Encoding {
 /// `POST /v1/embeddings`.
 pub async fn embed(
     request: HttpRequest,
+    client: Client,
     payload: web::Payload,
     doors: web::Data<Doors>,
 ) -> Result<HttpResponse, Refusal> {
@@ -84,12 +87,11 @@ pub async fn embed(
     let full = || TurnError::overloaded("the embedder", WAIT);
     let _place = doors.embeddings.places.try_acquire().map_err(|_| full())?;
     let (texts, tokens) = count(texts, &doors).await?;
-    let vectors = match request.conn_data::<Connection>().copied() {
-        None => in_batches(texts, &doors).await?,
-        Some(connection) => tokio::select! {
-            vectors = in_batches(texts, &doors) => vectors?,
-            () = connection.closed() => return Err(TurnError::new(ErrorCode::Unavailable, "the caller has left").into()),
-        },
+    // They are counted already, so all of them stand where an estimate would: what fails is given back.
+    let mut charge = client.charge("", tokens)?;
+    let vectors = tokio::select! {
+        vectors = in_batches(texts, &doors) => vectors.inspect_err(|_| charge.settle(0))?,
+        () = Connection::left(request.conn_data().copied()) => return Err(caller_left().into()),
     };
     let encoding = asked.encoding_format.unwrap_or(Encoding::Float);
     let data = vectors.into_iter().enumerate().map(|(index, vector)| Entry::new(index, vector, encoding)).collect();

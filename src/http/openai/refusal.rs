@@ -2,7 +2,7 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use mentor_actors::domain::{ErrorCode, TurnError};
 use serde_json::{Value, json};
@@ -68,8 +68,9 @@ impl From<TurnError> for Refusal {
 
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
-        let (error, _) = error.into_parts();
-        error.into()
+        let (error, status) = error.into_parts();
+        let status = if status == StatusCode::UNPROCESSABLE_ENTITY { StatusCode::BAD_REQUEST } else { status };
+        Self { status, ..Self::from(error) }
     }
 }
 
@@ -89,6 +90,9 @@ impl ResponseError for Refusal {
         if let Some(wait) = self.error.retry_after {
             response.insert_header((RETRY_AFTER, wait.as_secs().max(1)));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
         response.json(self.json())
     }
 }
@@ -107,6 +111,10 @@ mod tests {
         assert_eq!(late.json()["error"]["type"], "server_error");
         let wrong: Refusal = ApiError::unprocessable("that is no number").into();
         assert_eq!((wrong.status.as_u16(), wrong.json()["error"]["code"].as_str()), (400, Some("invalid_request")));
+        let stranger: Refusal = TurnError::new(ErrorCode::Unauthorized, "a valid API key is needed").into();
+        assert_eq!(stranger.error_response().headers().get(WWW_AUTHENTICATE).unwrap(), "Bearer");
+        let long: Refusal = ApiError::large_head(TurnError::new(ErrorCode::TooLarge, "65 fields")).into();
+        assert_eq!(long.status.as_u16(), 431);
         let unknown = Refusal::unknown_model(&"x".repeat(1_000));
         assert_eq!((unknown.status.as_u16(), unknown.json()["error"]["code"].as_str()), (404, Some("model_not_found")));
         assert!(unknown.to_string().len() < 200);
