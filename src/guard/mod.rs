@@ -56,11 +56,11 @@ pub use keyring::{Credential, Keyring};
 pub use origin::Origin;
 pub use principal::Principal;
 pub use rates::{Allowance, Payer, Place, Rates, Unit};
+pub use routes::{Access, access};
 pub use scope::Scope;
 pub use ticket::TICKET_LIFE;
 pub use tls::{Tls, TlsFiles};
 
-use routes::{Access, access};
 use ticket::Tickets;
 
 /// What the configuration says about who may do what.

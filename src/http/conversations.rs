@@ -17,7 +17,7 @@ use super::{ApiError, Doors, body, conversations_gone, owner, sse, wire};
 
 /// Conversations and turns in one answer, where the client does not say, and at most.
 const PAGE: usize = 50;
-const LARGEST_PAGE: usize = 200;
+pub(super) const LARGEST_PAGE: usize = 200;
 
 /// Longest title in the list, in characters: the beginning of the first question.
 const TITLE_CHARS: usize = 120;

@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use mentor::jobs::{DocumentResult, Job, Jobs, Order, Runner};
+use mentor::materials::{Materials, UploadLimits};
+use mentor_actors::domain::{DocumentId, ErrorCode, TurnError};
 use serde_json::{Value, json};
 
 use crate::schema::check;
@@ -14,6 +17,7 @@ pub struct Answer {
     pub status: u16,
     pub media_type: String,
     pub retry_after: Option<String>,
+    policy: Option<String>,
     pub text: String,
 }
 
@@ -23,21 +27,34 @@ impl Answer {
     }
 }
 
-/// Calls a server on a thread of its own, as `ureq` waits.
+/// Calls a server with JSON.
 pub async fn fetch(server: &Server, method: &'static str, path: &str, accept: &'static str, body: &Value) -> Answer {
-    let (url, body) = (format!("http://{}{path}", server.address), body.to_string());
+    let body = if method == "post" { body.to_string() } else { String::new() };
+    fetch_text(server, method, path, [("accept", accept), ("content-type", "application/json")], body).await
+}
+
+/// Calls a server on a thread of its own, as `ureq` waits.
+async fn fetch_text(
+    server: &Server,
+    method: &'static str,
+    path: &str,
+    headers: [(&'static str, &'static str); 2],
+    body: String,
+) -> Answer {
+    let url = format!("http://{}{path}", server.address);
     let call = move || {
         let agent: ureq::Agent =
             ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into();
-        let mut response = match method {
-            "get" => agent.get(&url).header("accept", accept).call(),
-            _ => agent.post(&url).header("accept", accept).content_type("application/json").send(body.as_str()),
+        let mut request = ureq::http::Request::builder().method(method.to_uppercase().as_str()).uri(url);
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
-        .unwrap();
+        let mut response = agent.run(request.body(body).unwrap()).unwrap();
         let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         let media_type = header("content-type").unwrap_or_default().split(';').next().unwrap_or_default().to_owned();
         let (retry_after, status) = (header("retry-after"), response.status().as_u16());
-        Answer { status, media_type, retry_after, text: response.body_mut().read_to_string().unwrap() }
+        let policy = header("content-security-policy");
+        Answer { status, media_type, retry_after, policy, text: response.body_mut().read_to_string().unwrap() }
     };
     tokio::task::spawn_blocking(call).await.unwrap()
 }
@@ -47,6 +64,10 @@ fn check_answer(contract: &Value, method: &str, route: &str, answer: &Answer) {
     let shown = format!("{method} {route} {}: {}", answer.status, answer.text);
     let response = &contract["paths"][route][method]["responses"][answer.status.to_string()];
     assert!(response.is_object(), "the status is not documented: {shown}");
+    if answer.text.is_empty() {
+        assert!(response["content"].is_null(), "there is a body by the contract: {shown}");
+        return;
+    }
     let held = &response["content"][&answer.media_type];
     assert!(held.is_object(), "{} is not documented: {shown}", answer.media_type);
     if answer.media_type == "application/json" {
@@ -59,9 +80,7 @@ fn check_answer(contract: &Value, method: &str, route: &str, answer: &Answer) {
 
 #[actix::test]
 async fn real_answers_of_every_route_are_as_documented() {
-    const ANY: &str = "*/*";
-    let server = Server::start(Script::default());
-    let contract = fetch(&server, "get", "/openapi.json", ANY, &json!(null)).await.json();
+    let mut traffic = Traffic::start().await;
     let chat = |extra: Value| {
         let mut body = json!({"model": "mentor", "messages": [{"role": "user", "content": "what is a heap?"}]});
         extra.as_object().unwrap().iter().for_each(|(name, value)| body[name] = value.clone());
@@ -75,6 +94,30 @@ async fn real_answers_of_every_route_are_as_documented() {
         ("post", "/api/chat", "/api/chat", ANY, json!({"message": " "})),
         ("post", "/api/chat", "/api/chat", ANY, json!({"message": 5})),
         ("post", "/api/chat", "/api/chat", ANY, json!({"message": "x".repeat(2_001)})),
+        ("post", "/api/chat", "/api/chat", ANY, json!({"message": "hi", "conversation_id": "c1", "turn_id": "t1"})),
+        ("get", "/api/conversations", "/api/conversations?limit=1", ANY, json!(null)),
+        ("get", "/api/conversations", "/api/conversations?limit=0", ANY, json!(null)),
+        ("post", "/api/feedback", "/api/feedback", ANY, json!({"interaction_id": "t1", "rating": 4})),
+        ("post", "/api/feedback", "/api/feedback", ANY, json!({"interaction_id": "nothing", "rating": 4})),
+        ("post", "/api/feedback", "/api/feedback", ANY, json!({"interaction_id": "t1", "rating": 6})),
+        (
+            "post",
+            "/api/analytics/feedback",
+            "/api/analytics/feedback",
+            ANY,
+            json!({"interaction_id": "t1", "rating": 5, "feedback_text": "clear"}),
+        ),
+        ("get", "/api/conversations/{conversation_id}", "/api/conversations/c1", ANY, json!(null)),
+        ("get", "/api/conversations/{conversation_id}", "/api/conversations/c2", ANY, json!(null)),
+        ("delete", "/api/conversations/{conversation_id}", "/api/conversations/c1", ANY, json!(null)),
+        ("delete", "/api/conversations/{conversation_id}", "/api/conversations/c1", ANY, json!(null)),
+        ("get", "/api/documents", "/api/documents", ANY, json!(null)),
+        ("delete", "/api/documents/{id}", "/api/documents/nothing.md", ANY, json!(null)),
+        ("get", "/api/ingest/{job}", "/api/ingest/nothing", ANY, json!(null)),
+        ("delete", "/api/ingest/{job}", "/api/ingest/nothing", ANY, json!(null)),
+        ("post", "/api/ingest", "/api/ingest", ANY, json!({"retry": true})),
+        ("post", "/api/ingest", "/api/ingest", ANY, json!({"retry": 5})),
+        ("post", "/api/ticket", "/api/ticket", ANY, json!(null)),
         ("post", "/api/search", "/api/search", ANY, json!({"query": "what is a heap?", "top_k": 2})),
         ("post", "/api/search", "/api/search", ANY, json!({})),
         ("get", "/api/stats", "/api/stats", ANY, json!(null)),
@@ -99,20 +142,139 @@ async fn real_answers_of_every_route_are_as_documented() {
         ("get", "/v1/models/{model}", "/v1/models/fake-embedder", ANY, json!(null)),
         ("get", "/v1/models/{model}", "/v1/models/other", ANY, json!(null)),
     ];
-    let mut answered = BTreeSet::new();
     for (method, route, path, accept, body) in calls {
-        let answer = fetch(&server, method, path, accept, &body).await;
-        check_answer(&contract, method, route, &answer);
-        if method == "post" && answer.status == 200 {
-            let takes = &contract["paths"][route][method]["requestBody"]["content"]["application/json"]["schema"];
-            check(&body, takes, &contract).unwrap_or_else(|wrong| panic!("{route} takes {body}: {wrong}"));
+        traffic.call(method, route, path, accept, &body).await;
+    }
+    traffic.change_the_course().await;
+    traffic.refuse_a_long_head().await;
+    traffic.follow_a_conversation().await;
+    assert_eq!(traffic.answered, documented(&traffic.contract), "every operation was answered here");
+    traffic.server.stop().await;
+}
+
+const ANY: &str = "*/*";
+const EVENTS: &str = "text/event-stream";
+
+/// A server, and what it was asked.
+struct Traffic {
+    server: Server,
+    contract: Value,
+    /// Operations that succeeded.
+    answered: BTreeSet<(String, String)>,
+    _folder: tempfile::TempDir,
+}
+
+/// Tells of everything that may become of documents, and fails where it is to try again.
+struct Outcomes;
+
+impl Runner for Outcomes {
+    fn run(&mut self, job: &Job) -> Result<(), TurnError> {
+        let id = |name: &str| DocumentId(name.to_owned());
+        job.advance(|stages| stages.extract.total = 9);
+        for result in [
+            DocumentResult::Ingested { pages: 1, chunks: 2, failed_pages: vec![(1, "a picture".into())] },
+            DocumentResult::Failed { reason: "encrypted".into() },
+            DocumentResult::Removed,
+            DocumentResult::Renamed { from: id("former.md") },
+            DocumentResult::Copy { of: id("other.md") },
+            DocumentResult::Unchanged,
+        ] {
+            job.document(id("heaps.md"), result);
         }
-        if answer.status == 200 || route.starts_with("/api/ws/") {
-            answered.insert((route.to_owned(), method.to_owned()));
+        let fails = matches!(job.order(), Order::Sync { retry: true });
+        let full = TurnError::new(ErrorCode::Unavailable, "the disk is full").retry_after(PATIENCE);
+        if fails { Err(full) } else { Ok(()) }
+    }
+}
+
+impl Traffic {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = UploadLimits { file_bytes: 1_000, files: 2, free_bytes: 0 };
+        let server = Server::start_changed(Script::default(), |doors| {
+            doors.jobs = Jobs::start(Outcomes, 8).unwrap().0;
+            doors.materials = Materials::new(folder.path().to_owned(), limits);
+        });
+        let contract = fetch(&server, "get", "/openapi.json", ANY, &json!(null)).await.json();
+        Self { server, contract, answered: BTreeSet::new(), _folder: folder }
+    }
+
+    async fn call(
+        &mut self,
+        method: &'static str,
+        route: &str,
+        path: &str,
+        accept: &'static str,
+        body: &Value,
+    ) -> Answer {
+        let answer = fetch(&self.server, method, path, accept, body).await;
+        self.note(method, route, &answer);
+        let takes = &self.contract["paths"][route][method]["requestBody"]["content"]["application/json"]["schema"];
+        if (200..300).contains(&answer.status) && !takes.is_null() {
+            check(body, takes, &self.contract).unwrap_or_else(|wrong| panic!("{route} takes {body}: {wrong}"));
+        }
+        answer
+    }
+
+    fn note(&mut self, method: &str, route: &str, answer: &Answer) {
+        check_answer(&self.contract, method, route, answer);
+        if (200..300).contains(&answer.status) || route.starts_with("/api/ws/") {
+            self.answered.insert((route.to_owned(), method.to_owned()));
         }
     }
-    assert_eq!(answered, documented(&contract), "every operation was answered here");
-    server.stop().await;
+
+    /// Uploads, jobs and their events.
+    async fn change_the_course(&mut self) {
+        let file = "--X\r\ncontent-disposition: form-data; name=f; filename=heaps.md\r\n\r\nA heap.\r\n--X--\r\n";
+        let mut jobs = Vec::new();
+        for status in [202, 400] {
+            let headers = [("accept", ANY), ("content-type", "multipart/form-data; boundary=X")];
+            let answer = fetch_text(&self.server, "post", "/api/documents", headers, file.to_owned()).await;
+            assert_eq!(answer.status, status, "its name is taken the second time: {}", answer.text);
+            self.note("post", "/api/documents", &answer);
+            jobs.push(answer);
+        }
+        jobs.pop();
+        jobs.push(self.call("delete", "/api/documents/{id}", "/api/documents/heaps.md", ANY, &json!(null)).await);
+        jobs.push(self.call("post", "/api/ingest", "/api/ingest", ANY, &json!({"retry": true})).await);
+        let mut seen = BTreeSet::new();
+        for job in jobs {
+            let path = format!("/api/ingest/{}", job.json()["id"].as_str().unwrap());
+            let followed = self.call("get", "/api/ingest/{job}", &path, EVENTS, &json!(null)).await;
+            for event in followed.text.lines().filter_map(|line| line.strip_prefix("data: ")) {
+                let event: Value = serde_json::from_str(event).unwrap();
+                check(&event, &self.contract["components"]["schemas"]["JobEvent"], &self.contract).unwrap();
+                seen.insert(event["type"].as_str().unwrap().to_owned());
+            }
+            self.call("get", "/api/ingest/{job}", &path, ANY, &json!(null)).await;
+            self.call("delete", "/api/ingest/{job}", &path, ANY, &json!(null)).await;
+        }
+        self.call("get", "/api/ingest", "/api/ingest", ANY, &json!(null)).await;
+        assert_eq!(Vec::from_iter(seen), ["complete", "document", "error", "progress", "state"]);
+    }
+
+    /// Refusals before any handler have the shape that clients of the address expect.
+    async fn refuse_a_long_head(&mut self) {
+        let long = "x".repeat(2_100);
+        for (route, is_openai) in [("/api/stats", false), ("/v1/models", true)] {
+            let path = format!("{route}?{long}");
+            let answer = self.call("get", route, &path, ANY, &json!(null)).await;
+            let error = &answer.json()["error"];
+            assert_eq!((answer.status, &error["code"]), (431, &json!("too_large")));
+            assert_eq!(error["type"].is_string(), is_openai, "{}", answer.text);
+        }
+    }
+
+    /// A stream without an end of its own: it ends with the server.
+    async fn follow_a_conversation(&mut self) {
+        let asked = json!({"message": "what is a heap?", "conversation_id": "c3"});
+        self.call("post", "/api/chat", "/api/chat", ANY, &asked).await;
+        self.server.shutdown.cancel();
+        let route = "/api/conversations/{conversation_id}/events";
+        let followed = self.call("get", route, "/api/conversations/c3/events?after=0", ANY, &json!(null)).await;
+        assert!(followed.text.contains(r#""type":"complete""#), "{}", followed.text);
+        self.call("get", route, "/api/conversations/c3/events?after=1000", ANY, &json!(null)).await;
+    }
 }
 
 #[actix::test]
@@ -141,13 +303,40 @@ async fn every_route_is_documented_and_every_documented_one_is_there() {
 }
 
 #[actix::test]
+async fn every_operation_says_who_may_ask_and_refuses_the_others() {
+    let server = Server::start(Script::default());
+    let contract = fetch(&server, "get", "/openapi.json", "*/*", &json!(null)).await.json();
+    for (path, method) in documented(&contract) {
+        let operation = &contract["paths"][&path][&method];
+        let is_open = ["/", "/livez", "/readyz"].contains(&path.as_str());
+        assert_eq!(operation["security"] == json!([]), is_open, "{method} {path}");
+        assert_eq!(operation["responses"]["401"].is_null(), is_open, "{method} {path}");
+        for status in ["403", "429", "431"] {
+            assert!(operation["responses"][status].is_object(), "{status} of {method} {path}");
+        }
+        for way in operation["security"].as_array().unwrap() {
+            let scheme = way.as_object().unwrap().keys().next().unwrap();
+            assert!(contract["components"]["securitySchemes"][scheme].is_object(), "{scheme}");
+        }
+    }
+    let scopes = |path: &str, method: &str| contract["paths"][path][method]["security"][0]["key"].clone();
+    assert_eq!(scopes("/api/documents/{id}", "delete"), json!(["admin"]));
+    assert_eq!(scopes("/v1/embeddings", "post"), json!(["ask"]));
+    assert_eq!(scopes("/docs", "get"), json!([]));
+    server.stop().await;
+}
+
+#[actix::test]
 async fn the_page_shows_every_operation_and_needs_nothing_from_elsewhere() {
     let server = Server::start(Script::default());
     let contract = fetch(&server, "get", "/openapi.json", "*/*", &json!(null)).await.json();
-    let page = fetch(&server, "get", "/docs", "*/*", &json!(null)).await.text;
+    let answer = fetch(&server, "get", "/docs", "*/*", &json!(null)).await;
+    let page = &answer.text;
     for (path, _) in documented(&contract) {
         assert!(page.contains(&format!("<code>{path}</code>")), "{path}");
     }
+    let policy = mentor::guard::policy::of_page(page);
+    assert_eq!(answer.policy.as_deref(), Some(policy.as_str()), "its style may be applied");
     for outside in ["<script", "src=", "http:", "https:", "@import", "url("] {
         assert!(!page.contains(outside), "{outside}");
     }

@@ -75,6 +75,12 @@ async fn every_frame_of_real_conversations_fits_the_published_schema() {
     frames.hear_until(&mut two, "complete").await;
     frames.say(&mut one, json!({"type": "resume", "after": 0})).await;
     frames.hear_until(&mut one, "complete").await;
+    frames.say(&mut one, json!({"type": "regenerate", "turn_id": "t1", "new_turn_id": null})).await;
+    frames.hear_until(&mut one, "complete").await;
+    let edited =
+        json!({"type": "edit", "turn_id": "t1", "message": "what is a list?", "new_turn_id": "t3", "options": {}});
+    frames.say(&mut one, edited).await;
+    frames.hear_until(&mut one, "complete").await;
     frames.say(&mut one, json!({"type": "ping"})).await;
     frames.hear_until(&mut one, "pong").await;
     two.say(&json!({"type": "dance"})).await;

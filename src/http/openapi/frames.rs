@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::schemas::{Schemas, about, citation_fields, codes, count, flag, list, nodes, object, text, words};
+use super::schemas::{Schemas, about, citation_fields, count, flag, list, nodes, object, problem_fields, text, words};
 use crate::http::body::AskLimits;
 use crate::http::wire::PROTOCOL;
 
@@ -35,6 +35,8 @@ fn client(schemas: &Schemas) -> Vec<(&'static str, Value)> {
     vec![
         ("Ask", schemas.ask_frame()),
         ("ShortAsk", short),
+        ("Regenerate", about(schemas.regenerate_frame(), "another answer to the same question")),
+        ("Edit", about(schemas.edit_frame(), "another question in the place of that one")),
         ("Cancel", object([kind("cancel")], [("turn_id", schemas.id_or_null())])),
         ("Resume", object([kind("resume"), ("after", about(count(), "a seq; 0 for all that are kept"))], [])),
         ("Ping", object([kind("ping")], [])),
@@ -42,11 +44,10 @@ fn client(schemas: &Schemas) -> Vec<(&'static str, Value)> {
 }
 
 fn server(schemas: &Schemas) -> Vec<(&'static str, Value)> {
-    let wait = about(count(), "when trying again makes sense");
-    let problem = [("code", words(&codes())), ("message", about(text(), "for people"))];
+    let (problem, wait) = problem_fields();
     let [code, message] = problem.clone();
-    let refused = object([kind("error"), code, message], [("retry_after_ms", wait.clone())]);
-    let failed = event(schemas, "error", problem, [("retry_after_ms", wait)]);
+    let refused = object([kind("error"), code, message], [wait.clone()]);
+    let failed = event(schemas, "error", problem, [wait]);
     let place = about(count(), "about the place in the queue, from 1");
     vec![
         ("Ready", ready(schemas)),

@@ -6,21 +6,28 @@
 //! |---|---|
 //! | `schemas` | every object that is sent, once |
 //! | `openai_schemas` | those of OpenAI's protocol |
+//! | `conversation_schemas`, `course_schemas` | those of what is kept, and of documents and jobs |
+//! | `operation` | how a route is written down |
 //! | `operations` | every route, with its statuses |
 //! | `frames` | the frames of a WebSocket |
 //! | `page` | the page |
 
+mod conversation_schemas;
+mod course_schemas;
 mod frames;
 mod openai_schemas;
+mod operation;
 mod operations;
 mod page;
 mod schemas;
 
+use actix_web::http::header::CONTENT_SECURITY_POLICY;
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::Doors;
 use super::body::AskLimits;
+use crate::guard::policy;
 use schemas::Schemas;
 
 pub fn routes(config: &mut web::ServiceConfig) {
@@ -37,7 +44,11 @@ async fn contract(doors: web::Data<Doors>) -> HttpResponse {
 
 /// `GET /docs`.
 async fn docs(doors: web::Data<Doors>) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page::render(&document(doors.limits)))
+    let page = page::render(&document(doors.limits));
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header((CONTENT_SECURITY_POLICY, policy::of_page(&page)))
+        .body(page)
 }
 
 /// `GET /schema/frames.json`.
@@ -60,6 +71,16 @@ fn document(limits: AskLimits) -> Value {
         },
         "tags": operations::TAGS.map(|(name, description)| json!({"name": name, "description": description})),
         "paths": operations::paths(&schemas),
-        "components": {"schemas": definitions},
+        "components": {"schemas": definitions, "securitySchemes": security_schemes()},
+    })
+}
+
+/// How a request says who asks.
+fn security_schemes() -> Value {
+    let key = "a key of `mentor keys create`; without any key the server answers its own machine alone, and needs none";
+    let ticket = "of `POST /api/ticket`, for one GET request";
+    json!({
+        operation::KEY: {"type": "http", "scheme": "bearer", "description": key},
+        operation::TICKET: {"type": "apiKey", "in": "query", "name": "ticket", "description": ticket},
     })
 }

@@ -1,44 +1,22 @@
 //! Every route with what it takes and each status it may answer with.
 
-use std::collections::BTreeMap;
-
 use mentor_actors::domain::ErrorCode;
 use serde_json::{Map, Value, json};
 
-use super::schemas::Schemas;
-use crate::http::errors::status;
+use super::operation::{Body, Failures, Operation, nothing, of_json, of_text};
+use super::schemas::{Schemas, about, count, flag, range, text};
+use crate::http::conversations::LARGEST_PAGE;
 
 /// Groups of routes.
-pub const TAGS: [(&str, &str); 5] = [
+pub const TAGS: [(&str, &str); 7] = [
     ("chat", "Questions and answers"),
+    ("conversations", "What is kept of conversations"),
     ("search", "Passages alone"),
+    ("course", "The course materials, and the jobs that change them"),
     ("openai", "OpenAI's protocol, for the clients that speak it"),
     ("operations", "Health and figures"),
     ("contract", "This contract, and the web page"),
 ];
-
-/// A route. What is common to many is filled in by `Operation::json`.
-struct Operation {
-    path: &'static str,
-    method: &'static str,
-    tag: &'static str,
-    summary: &'static str,
-    description: &'static str,
-    /// Schema of the JSON body.
-    takes: Option<&'static str>,
-    /// Status, description, content by media type.
-    gives: Vec<(u16, &'static str, Value)>,
-    fails: Failures,
-}
-
-/// Which errors a route may answer with, and in which shape.
-#[derive(Clone, Copy)]
-enum Failures {
-    Ours(&'static [ErrorCode]),
-    /// Ours, and 422 for JSON with wrong fields.
-    OursOfBody(&'static [ErrorCode]),
-    OpenAi(&'static [ErrorCode]),
-}
 
 /// What a search may fail with.
 const SEARCH: &[ErrorCode] = &[
@@ -50,12 +28,30 @@ const SEARCH: &[ErrorCode] = &[
     ErrorCode::DeadlineExceeded,
 ];
 
-/// What a turn in a conversation may fail with.
+/// What a turn in a conversation may fail with; not found is a conversation of somebody else's.
 const TURN: &[ErrorCode] = &[
     ErrorCode::InvalidRequest,
+    ErrorCode::NotFound,
     ErrorCode::TurnInProgress,
     ErrorCode::TooLarge,
     ErrorCode::Overloaded,
+    ErrorCode::Internal,
+    ErrorCode::Unavailable,
+    ErrorCode::DeadlineExceeded,
+];
+
+/// What reading and changing what is kept of conversations may fail with.
+const KEPT: &[ErrorCode] =
+    &[ErrorCode::InvalidRequest, ErrorCode::NotFound, ErrorCode::Internal, ErrorCode::Unavailable];
+
+/// What feedback may fail with.
+const FEEDBACK: &[ErrorCode] =
+    &[ErrorCode::InvalidRequest, ErrorCode::NotFound, ErrorCode::TooLarge, ErrorCode::Internal, ErrorCode::Unavailable];
+
+/// What an upload may fail with.
+const UPLOAD: &[ErrorCode] = &[
+    ErrorCode::InvalidRequest,
+    ErrorCode::TooLarge,
     ErrorCode::Internal,
     ErrorCode::Unavailable,
     ErrorCode::DeadlineExceeded,
@@ -74,7 +70,15 @@ const OPENAI: &[ErrorCode] = &[
 
 pub fn paths(schemas: &Schemas) -> Value {
     let mut paths = Map::new();
-    let groups = [chat(schemas), openai(schemas), operations(schemas), contract()];
+    let groups = [
+        chat(schemas),
+        conversations(schemas),
+        documents(schemas),
+        jobs(schemas),
+        openai(schemas),
+        operations(schemas),
+        contract(),
+    ];
     for operation in groups.into_iter().flatten() {
         let methods = paths.entry(operation.path).or_insert_with(|| json!({}));
         methods[operation.method] = operation.json(schemas);
@@ -94,7 +98,12 @@ fn chat(schemas: &Schemas) -> Vec<Operation> {
             tag: "chat",
             summary: "Ask a question",
             description: "With `Accept: text/event-stream` the turn's events stream; their shapes are in /schema/frames.json.",
-            takes: Some("Question"),
+            reads: vec![(
+                "Last-Event-ID",
+                "header",
+                about(count(), "with the same body: only what comes after that event"),
+            )],
+            takes: Body::Json("Question"),
             gives: vec![(200, "the answer, or its events", answer)],
             fails: Failures::OursOfBody(TURN),
         },
@@ -106,9 +115,162 @@ fn chat(schemas: &Schemas) -> Vec<Operation> {
             tag: "search",
             summary: "Search the course materials",
             description: "Messages of the user in `history` count as earlier questions.",
-            takes: Some("SearchRequest"),
+            takes: Body::Json("SearchRequest"),
             gives: vec![(200, "passages, best first", of_json(schemas, "SearchResult"))],
             fails: Failures::OursOfBody(SEARCH),
+            ..Operation::default()
+        },
+    ]
+}
+
+fn conversations(schemas: &Schemas) -> Vec<Operation> {
+    let limit = || ("limit", "query", about(range("integer", 1, LARGEST_PAGE), "how many"));
+    let feedback = |path| Operation {
+        path,
+        method: "post",
+        tag: "conversations",
+        summary: "Rate an answer",
+        description: "Again replaces it.",
+        takes: Body::Json("FeedbackRequest"),
+        gives: vec![(204, "it is kept", nothing())],
+        fails: Failures::OursOfBody(FEEDBACK),
+        ..Operation::default()
+    };
+    vec![
+        Operation {
+            path: "/api/conversations",
+            method: "get",
+            tag: "conversations",
+            summary: "List one's conversations",
+            description: "The one that changed last first.",
+            reads: vec![limit(), ("after", "query", about(text(), "`next` of the page before"))],
+            gives: vec![(200, "a page of them", of_json(schemas, "Conversations"))],
+            fails: Failures::Ours(KEPT),
+            ..Operation::default()
+        },
+        Operation {
+            path: "/api/conversations/{conversation_id}",
+            method: "get",
+            tag: "conversations",
+            summary: "One as a tree of turns",
+            reads: vec![limit(), ("after", "query", about(count(), "only turns that began after that event"))],
+            gives: vec![(200, "its turns", of_json(schemas, "ConversationTree"))],
+            fails: Failures::Ours(KEPT),
+            ..Operation::default()
+        },
+        Operation {
+            path: "/api/conversations/{conversation_id}",
+            method: "delete",
+            tag: "conversations",
+            summary: "Forget it",
+            description: "A running turn ends with an error.",
+            gives: vec![(204, "it is gone", nothing())],
+            fails: Failures::Ours(KEPT),
+            ..Operation::default()
+        },
+        Operation {
+            path: "/api/conversations/{conversation_id}/events",
+            method: "get",
+            tag: "conversations",
+            summary: "Follow it",
+            description: "What a WebSocket would get, for EventSource; shapes are in /schema/frames.json.",
+            reads: vec![
+                ("Last-Event-ID", "header", about(count(), "only what comes after that event")),
+                ("after", "query", about(count(), "the same, where there is no such header")),
+            ],
+            gives: vec![(200, "its events, live", of_events())],
+            fails: Failures::Ours(KEPT),
+            ..Operation::default()
+        },
+        feedback("/api/feedback"),
+        feedback("/api/analytics/feedback"),
+    ]
+}
+
+/// A stream, whose events are no JSON body.
+fn of_events() -> Value {
+    json!({"text/event-stream": {}})
+}
+
+fn documents(schemas: &Schemas) -> Vec<Operation> {
+    let job = || of_json(schemas, "Job");
+    vec![
+        Operation {
+            path: "/api/documents",
+            method: "get",
+            tag: "course",
+            summary: "List the documents",
+            gives: vec![(200, "all of them", of_json(schemas, "Documents"))],
+            fails: Failures::Ours(&[ErrorCode::Unavailable]),
+            ..Operation::default()
+        },
+        Operation {
+            path: "/api/documents",
+            method: "post",
+            tag: "course",
+            summary: "Add documents",
+            description: "Each part with a `filename` is a file, as `curl -F file=@NAME` sends it. All of them get their names, or none does.",
+            takes: Body::Files,
+            reads: vec![("replace", "query", about(flag(), "files of the same name are replaced"))],
+            gives: vec![(202, "the job that takes them in", job())],
+            fails: Failures::Ours(UPLOAD),
+        },
+        Operation {
+            path: "/api/documents/{id}",
+            method: "delete",
+            tag: "course",
+            summary: "Remove a document from folder and store",
+            description: "Slashes of the id may be sent as they are.",
+            gives: vec![(202, "the job that removes it", job())],
+            fails: Failures::Ours(&[ErrorCode::NotFound, ErrorCode::Internal, ErrorCode::Unavailable]),
+            ..Operation::default()
+        },
+    ]
+}
+
+fn jobs(schemas: &Schemas) -> Vec<Operation> {
+    let job = || of_json(schemas, "Job");
+    let mut looked_at = job();
+    looked_at["text/event-stream"] = json!({});
+    vec![
+        Operation {
+            path: "/api/ingest",
+            method: "post",
+            tag: "course",
+            summary: "Make the store what the folder is",
+            takes: Body::OptionalJson("SyncRequest"),
+            gives: vec![(202, "the job that does it", job())],
+            fails: Failures::OursOfBody(&[ErrorCode::InvalidRequest, ErrorCode::TooLarge, ErrorCode::Unavailable]),
+            ..Operation::default()
+        },
+        Operation {
+            path: "/api/ingest",
+            method: "get",
+            tag: "course",
+            summary: "List the jobs",
+            gives: vec![(200, "the latest ones", of_json(schemas, "Jobs"))],
+            ..Operation::default()
+        },
+        Operation {
+            path: "/api/ingest/{job}",
+            method: "get",
+            tag: "course",
+            summary: "Look at a job, or follow it",
+            description: "With `Accept: text/event-stream` JobEvent objects stream up to its end.",
+            reads: vec![("Last-Event-ID", "header", about(count(), "only what comes after that event"))],
+            gives: vec![(200, "the job, or its events", looked_at)],
+            fails: Failures::Ours(&[ErrorCode::InvalidRequest, ErrorCode::NotFound]),
+            ..Operation::default()
+        },
+        Operation {
+            path: "/api/ingest/{job}",
+            method: "delete",
+            tag: "course",
+            summary: "Stop a job",
+            description: "What it has stored stays.",
+            gives: vec![(202, "the job; it stops as soon as it can", job())],
+            fails: Failures::Ours(&[ErrorCode::NotFound]),
+            ..Operation::default()
         },
     ]
 }
@@ -120,9 +282,9 @@ fn socket(path: &'static str, summary: &'static str) -> Operation {
         tag: "chat",
         summary,
         description: "A WebSocket handshake. Every frame, both ways, is in /schema/frames.json.",
-        takes: None,
         gives: vec![(101, "the connection is a WebSocket now", json!({}))],
         fails: Failures::Ours(&[ErrorCode::InvalidRequest]),
+        ..Operation::default()
     }
 }
 
@@ -138,13 +300,14 @@ fn openai(schemas: &Schemas) -> Vec<Operation> {
             tag: "openai",
             summary: "Answer the last message",
             description: "The messages before it are its conversation; nothing is kept. Sources, citations and grounding are in `mentor`.",
-            takes: Some("ChatRequest"),
+            takes: Body::Json("ChatRequest"),
             gives: vec![(
                 200,
                 "the answer, or where `stream` is true ChatChunk objects as events, then [DONE]",
                 completion,
             )],
             fails: Failures::OpenAi(OPENAI),
+            ..Operation::default()
         },
         Operation {
             path: "/v1/embeddings",
@@ -152,9 +315,10 @@ fn openai(schemas: &Schemas) -> Vec<Operation> {
             tag: "openai",
             summary: "Vectors of texts",
             description: "By the embedder that finds passages.",
-            takes: Some("EmbeddingsRequest"),
+            takes: Body::Json("EmbeddingsRequest"),
             gives: vec![(200, "vectors of length 1, in order", of_json(schemas, "Embeddings"))],
             fails: Failures::OpenAi(OPENAI),
+            ..Operation::default()
         },
         Operation {
             path: "/v1/models",
@@ -162,19 +326,18 @@ fn openai(schemas: &Schemas) -> Vec<Operation> {
             tag: "openai",
             summary: "What is served",
             description: "The alias `mentor`, the generator and the embedder.",
-            takes: None,
             gives: vec![(200, "models", of_json(schemas, "ModelList"))],
             fails: Failures::OpenAi(&[]),
+            ..Operation::default()
         },
         Operation {
             path: "/v1/models/{model}",
             method: "get",
             tag: "openai",
             summary: "One of them",
-            description: "",
-            takes: None,
             gives: vec![(200, "a model", of_json(schemas, "Model"))],
             fails: Failures::OpenAi(&[ErrorCode::NotFound]),
+            ..Operation::default()
         },
     ]
 }
@@ -185,10 +348,9 @@ fn operations(schemas: &Schemas) -> Vec<Operation> {
         method: "get",
         tag: "operations",
         summary,
-        description: "",
-        takes: None,
         gives,
         fails: Failures::Ours(fails),
+        ..Operation::default()
     };
     let health = || of_json(schemas, "Health");
     vec![
@@ -211,8 +373,22 @@ fn operations(schemas: &Schemas) -> Vec<Operation> {
             vec![(200, "it can", health()), (503, "it cannot", health())],
             &[],
         ),
+        ticket(schemas),
         get("/metrics", "Prometheus text", vec![(200, "all metrics", of_text("text/plain"))], &[ErrorCode::Internal]),
     ]
+}
+
+fn ticket(schemas: &Schemas) -> Operation {
+    Operation {
+        path: "/api/ticket",
+        method: "post",
+        tag: "operations",
+        summary: "A ticket in place of the key",
+        description: "For the address of a WebSocket or an EventSource, where a browser cannot send a key: `?ticket=...`.",
+        gives: vec![(200, "a ticket for one request", of_json(schemas, "Ticket"))],
+        fails: Failures::Ours(&[ErrorCode::Internal]),
+        ..Operation::default()
+    }
 }
 
 fn contract() -> Vec<Operation> {
@@ -221,10 +397,9 @@ fn contract() -> Vec<Operation> {
         method: "get",
         tag: "contract",
         summary,
-        description: "",
-        takes: None,
         gives: vec![(200, summary, media)],
         fails: Failures::Ours(&[]),
+        ..Operation::default()
     };
     let object = |media: &str| json!({media: {"schema": {"type": "object"}}});
     vec![
@@ -233,88 +408,4 @@ fn contract() -> Vec<Operation> {
         get("/docs", "This contract as a page", of_text("text/html")),
         get("/schema/frames.json", "JSON Schema of WebSocket frames", object("application/schema+json")),
     ]
-}
-
-fn of_json(schemas: &Schemas, name: &str) -> Value {
-    json!({"application/json": {"schema": schemas.link(name)}})
-}
-
-fn of_text(media: &str) -> Value {
-    json!({media: {"schema": {"type": "string"}}})
-}
-
-impl Operation {
-    fn json(&self, schemas: &Schemas) -> Value {
-        let mut operation = json!({
-            "operationId": self.id(),
-            "tags": [self.tag],
-            "summary": self.summary,
-            "responses": self.responses(schemas),
-        });
-        if !self.description.is_empty() {
-            operation["description"] = json!(self.description);
-        }
-        if let Some(name) = self.takes {
-            operation["requestBody"] = json!({"required": true, "content": of_json(schemas, name)});
-        }
-        let parameters = self.parameters(schemas);
-        if !parameters.is_empty() {
-            operation["parameters"] = json!(parameters);
-        }
-        operation
-    }
-
-    /// Method and path in words: `post_api_chat`.
-    fn id(&self) -> String {
-        let words = self.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-        std::iter::once(self.method).chain(words).collect::<Vec<_>>().join("_")
-    }
-
-    fn responses(&self, schemas: &Schemas) -> Value {
-        let mut responses = Map::new();
-        for (status, description, content) in &self.gives {
-            let mut response = json!({"description": description});
-            if content.as_object().is_some_and(|content| !content.is_empty()) {
-                response["content"] = content.clone();
-            }
-            responses.insert(status.to_string(), response);
-        }
-        for (status, codes) in self.fails.by_status() {
-            let mut response = json!({"description": codes.join(", "), "content": self.fails.content(schemas)});
-            if status == 429 || status == 503 {
-                let seconds = json!({"description": "seconds", "schema": {"type": "integer", "minimum": 1}});
-                response["headers"] = json!({"Retry-After": seconds});
-            }
-            responses.insert(status.to_string(), response);
-        }
-        Value::Object(responses)
-    }
-
-    /// Those in the path.
-    fn parameters(&self, schemas: &Schemas) -> Vec<Value> {
-        let names = self.path.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name);
-        let schema = |name| match name {
-            "conversation_id" => schemas.link("Id"),
-            _ => json!({"type": "string", "minLength": 1}),
-        };
-        names.map(|name| json!({"name": name, "in": "path", "required": true, "schema": schema(name)})).collect()
-    }
-}
-
-impl Failures {
-    fn by_status(self) -> BTreeMap<u16, Vec<&'static str>> {
-        let (Self::Ours(codes) | Self::OursOfBody(codes) | Self::OpenAi(codes)) = self;
-        let mut statuses: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
-        for code in codes {
-            statuses.entry(status(*code).as_u16()).or_default().push(code.as_str());
-        }
-        if matches!(self, Self::OursOfBody(_)) {
-            statuses.insert(422, vec!["invalid_request: JSON with wrong or missing fields"]);
-        }
-        statuses
-    }
-
-    fn content(self, schemas: &Schemas) -> Value {
-        of_json(schemas, if matches!(self, Self::OpenAi(_)) { "OpenAiError" } else { "Error" })
-    }
 }

@@ -3,6 +3,7 @@
 use mentor_actors::domain::{ErrorCode, FinishReason, Grounding, MAX_ID_CHARS, WorkflowNode};
 use serde_json::{Map, Value, json};
 
+use super::{conversation_schemas, course_schemas};
 use crate::documents::MAX_PATTERNS;
 use crate::http::body::{AskLimits, MAX_GRAMMAR_BYTES, MAX_STOP_CHARS, MAX_STOPS, MAX_TOP_K};
 
@@ -85,8 +86,12 @@ impl Schemas {
             ("Ready", object([("status", json!({"const": "ready"}))], [])),
             ("Health", self.health()),
             ("Models", models()),
+            ("Ticket", ticket()),
+            ("Problem", problem()),
             ("Error", error()),
         ]));
+        all.append(&mut conversation_schemas::all(self));
+        all.append(&mut course_schemas::all(self));
         all
     }
 
@@ -98,6 +103,7 @@ impl Schemas {
             ("Completion", self.completion()),
             ("Source", self.source()),
             ("Citation", citation()),
+            ("Span", object(span_fields(), [])),
             ("Usage", usage()),
             ("Timings", timings()),
             ("Id", id()),
@@ -118,14 +124,37 @@ impl Schemas {
         question
     }
 
+    pub fn link_or_null(&self, name: &str) -> Value {
+        json!({"anyOf": [self.link(name), {"type": "null"}]})
+    }
+
     /// A client's id; null counts as none.
     pub fn id_or_null(&self) -> Value {
-        json!({"anyOf": [self.link("Id"), {"type": "null"}]})
+        self.link_or_null("Id")
     }
 
     /// What a question may have beside its message.
     pub fn question_fields(&self) -> [(&str, Value); 3] {
         [("conversation_id", self.id_or_null()), ("turn_id", self.id_or_null()), ("options", self.link("Options"))]
+    }
+
+    /// The frame that asks an earlier turn's question again.
+    pub fn regenerate_frame(&self) -> Value {
+        object([("type", json!({"const": "regenerate"})), self.earlier_turn()], self.sibling_fields())
+    }
+
+    /// The frame that asks another question in the place of an earlier turn's.
+    pub fn edit_frame(&self) -> Value {
+        let required = [("type", json!({"const": "edit"})), self.earlier_turn(), ("message", self.message())];
+        object(required, self.sibling_fields())
+    }
+
+    fn earlier_turn(&self) -> (&'static str, Value) {
+        ("turn_id", about(self.link("Id"), "the earlier turn"))
+    }
+
+    fn sibling_fields(&self) -> [(&'static str, Value); 2] {
+        [("new_turn_id", self.id_or_null()), ("options", self.link("Options"))]
     }
 
     /// The fields of a question, as those of a frame that begins with `type`.
@@ -178,7 +207,7 @@ impl Schemas {
         object(self.completion_fields(), [])
     }
 
-    pub fn completion_fields(&self) -> [(&str, Value); 14] {
+    pub fn completion_fields(&self) -> [(&str, Value); 15] {
         [
             ("answer", text()),
             ("sources", list(self.link("Source"))),
@@ -188,6 +217,7 @@ impl Schemas {
             ("conversation_id", self.link("Id")),
             ("grounding", grounding()),
             ("citations", list(self.link("Citation"))),
+            ("unsupported", about(list(self.link("Span")), "sentences that claim something and stand on no source")),
             ("finish_reason", words(&finish_reasons())),
             ("usage", self.link("Usage")),
             ("timings", self.link("Timings")),
@@ -271,14 +301,18 @@ fn id() -> Value {
     id
 }
 
-/// The fields of a citation: which characters of the answer stand on which source.
-pub fn citation_fields() -> [(&'static str, Value); 4] {
+/// Some characters of the answer.
+fn span_fields() -> [(&'static str, Value); 2] {
     [
-        ("source", about(count(), "id of a source")),
         ("start", about(count(), "first character of the answer")),
         ("end", about(count(), "the character behind the last")),
-        ("score", range("number", 0, 1)),
     ]
+}
+
+/// The fields of a citation: which characters of the answer stand on which source.
+pub fn citation_fields() -> [(&'static str, Value); 4] {
+    let [start, end] = span_fields();
+    [("source", about(count(), "id of a source")), start, end, ("score", range("number", 0, 1))]
 }
 
 fn citation() -> Value {
@@ -321,10 +355,23 @@ fn models() -> Value {
     )
 }
 
-fn error() -> Value {
-    let inner = object(
+/// What every error says, and what it may say beside.
+pub fn problem_fields() -> ([(&'static str, Value); 2], (&'static str, Value)) {
+    (
         [("code", words(&codes())), ("message", about(text(), "for people"))],
-        [("retry_after_ms", about(count(), "when trying again makes sense"))],
-    );
-    object([("error", inner), ("detail", about(text(), "the message again"))], [])
+        ("retry_after_ms", about(count(), "when trying again makes sense")),
+    )
+}
+
+fn problem() -> Value {
+    let (required, wait) = problem_fields();
+    object(required, [wait])
+}
+
+fn error() -> Value {
+    object([("error", problem()), ("detail", about(text(), "the message again"))], [])
+}
+
+fn ticket() -> Value {
+    object([("ticket", text()), ("expires_in_s", count())], [])
 }
