@@ -84,7 +84,8 @@ fn bad_request(message: String) -> ApiError {
     TurnError::new(ErrorCode::InvalidRequest, message).into()
 }
 
-fn invalid(message: impl Into<String>) -> TurnError {
+/// The error of a request that is wrong.
+pub fn invalid(message: impl Into<String>) -> TurnError {
     TurnError::new(ErrorCode::InvalidRequest, message)
 }
 

@@ -12,6 +12,7 @@ use mentor_actors::queue::Lane;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::body::invalid;
 use super::connection::Connection;
 use super::{ApiError, Doors, body, conversations_gone, owner, sse, wire};
 
@@ -25,7 +26,7 @@ const TITLE_CHARS: usize = 120;
 /// Everything below `/api/conversations`.
 pub fn routes(config: &mut web::ServiceConfig) {
     let refuse = |error: actix_web::error::QueryPayloadError, _: &HttpRequest| {
-        ApiError::from(invalid(&format!("the address cannot be understood: {error}"))).into()
+        ApiError::from(invalid(format!("the address cannot be understood: {error}"))).into()
     };
     config
         .app_data(web::QueryConfig::default().error_handler(refuse))
@@ -89,12 +90,8 @@ fn place(text: &str) -> Result<ListPlace, TurnError> {
 fn page_size(wanted: Option<usize>) -> Result<usize, TurnError> {
     match wanted.unwrap_or(PAGE) {
         size if (1..=LARGEST_PAGE).contains(&size) => Ok(size),
-        size => Err(invalid(&format!("limit is {size}, allowed are 1 to {LARGEST_PAGE}"))),
+        size => Err(invalid(format!("limit is {size}, allowed are 1 to {LARGEST_PAGE}"))),
     }
-}
-
-fn invalid(message: &str) -> TurnError {
-    TurnError::new(ErrorCode::InvalidRequest, message)
 }
 
 #[derive(Debug, Deserialize)]
@@ -185,7 +182,7 @@ async fn events(
     let last = conversation.state.log.last_seq();
     let after = after.unwrap_or(last);
     if after > last {
-        return Err(invalid(&format!("cannot resume after {after}: the last event is {last}")).into());
+        return Err(invalid(format!("cannot resume after {after}: the last event is {last}")).into());
     }
     let connection = request.conn_data::<Connection>().copied();
     let cursor = conversation.state.log.watch(after);

@@ -9,6 +9,7 @@ use mentor_actors::domain::{DocumentId, ErrorCode, TurnError};
 use serde::Deserialize;
 
 use super::multipart::{Multipart, Part};
+use super::rest::unreadable;
 use super::wire::administration as wire;
 use super::{ApiError, Doors};
 use crate::ingest::find;
@@ -26,10 +27,7 @@ const ENVELOPE_BYTES: u64 = 16 << 10;
 
 /// `GET /api/documents`.
 pub async fn list(doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
-    let documents = doors.store.documents().await.map_err(|error| {
-        tracing::error!(%error, "the store cannot be read");
-        TurnError::new(ErrorCode::Unavailable, "the dataset cannot be read")
-    })?;
+    let documents = doors.store.documents().await.map_err(unreadable)?;
     Ok(HttpResponse::Ok().json(wire::documents(&documents, doors.materials.limits())))
 }
 

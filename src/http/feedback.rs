@@ -5,6 +5,7 @@ use mentor_actors::domain::{ErrorCode, Feedback, TurnError, TurnId};
 use mentor_actors::queue::Lane;
 use serde::Deserialize;
 
+use super::body::invalid;
 use super::{ApiError, Doors, body, owner};
 
 /// Body of `POST /api/feedback`.
@@ -33,8 +34,4 @@ pub async fn rate(
     let (owner, feedback) = (owner(&request), Feedback { rating, text });
     let noted = doors.storage.run(Lane::Bulk, move |store| store.rate(owner.as_ref(), &turn, &feedback)).await?;
     if noted { Ok(HttpResponse::NoContent().finish()) } else { Err(missing.into()) }
-}
-
-fn invalid(message: String) -> TurnError {
-    TurnError::new(ErrorCode::InvalidRequest, message)
 }

@@ -1,7 +1,9 @@
 //! `multipart/form-data` (RFC 7578) as it arrives: nothing is kept but what could still be part of a boundary, and a part's
 //! headers, which are bounded.
 
-use mentor_actors::domain::{ErrorCode, TurnError};
+use mentor_actors::domain::TurnError;
+
+use super::body::invalid;
 
 /// What may stand before the first boundary, and in a part's headers: browsers send some 200 bytes.
 const MAX_HEADER_BYTES: usize = 8 << 10;
@@ -185,10 +187,6 @@ fn value_of(text: &str) -> (String, &str) {
         }
     }
     (value, "")
-}
-
-fn invalid(message: &str) -> TurnError {
-    TurnError::new(ErrorCode::InvalidRequest, message)
 }
 
 #[cfg(test)]

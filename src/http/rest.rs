@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::conversation::StartTurn;
 use mentor_actors::deadline::Deadline;
-use mentor_actors::domain::{CorpusStats, ErrorCode, TurnError, TurnEvent, TurnId};
+use mentor_actors::domain::{ErrorCode, TurnError, TurnEvent, TurnId};
 use mentor_actors::turn::SearchLimits;
 use mentor_actors::turn_log::Cursor;
 use serde_json::json;
@@ -100,9 +100,12 @@ pub async fn search(client: Client, payload: web::Payload, doors: web::Data<Door
 
 /// `GET /api/stats`.
 pub async fn stats(doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
-    let corpus: CorpusStats = doors.store.stats().await.map_err(|error| {
-        tracing::error!(%error, "the store cannot be read");
-        TurnError::new(ErrorCode::Unavailable, "the dataset cannot be read")
-    })?;
+    let corpus = doors.store.stats().await.map_err(unreadable)?;
     Ok(HttpResponse::Ok().json(wire::stats(&corpus, &doors.models, doors.metrics.conversations_now())))
+}
+
+/// The error of a store that fails; why is for the log.
+pub(super) fn unreadable(error: impl std::fmt::Display) -> TurnError {
+    tracing::error!(%error, "the store cannot be read");
+    TurnError::new(ErrorCode::Unavailable, "the dataset cannot be read")
 }
