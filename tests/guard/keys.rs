@@ -96,8 +96,10 @@ async fn a_revoked_key_ends_its_sockets_with_1008_and_no_other() {
     let scene = Scene::start();
     let ((id, one), (_, two)) = (scene.key(&[Scope::Ask], None), scene.key(&[Scope::Ask], None));
     let mut sockets = Vec::new();
-    for key in [&one, &two] {
-        let mut socket = scene.socket(&format!("/c?ticket={}", scene.ticket(key).await), None).await.unwrap();
+    // Each in a conversation of its own: another key's is not found.
+    for (conversation, key) in [("a", &one), ("b", &two)] {
+        let path = format!("/{conversation}?ticket={}", scene.ticket(key).await);
+        let mut socket = scene.socket(&path, None).await.unwrap();
         socket.hear_type("ready").await;
         sockets.push(socket);
     }

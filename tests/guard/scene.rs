@@ -198,6 +198,7 @@ impl Socket {
             if frame["type"] == wanted {
                 return frame;
             }
+            assert_ne!(frame["type"], "error", "{frame}");
         }
     }
 }
