@@ -329,7 +329,9 @@ fn whoever_is_not_this_machine_or_does_not_mean_it_is_refused() {
             ("GET", "/api/ingest/x", b""),
             ("DELETE", "/api/ingest/x", b""),
         ];
-        for (method, path, body) in calls {
+        // What another site's page may only read, its browser keeps from it.
+        let is_local = headers.iter().all(|(name, _)| *name == "origin");
+        for (method, path, body) in calls.into_iter().filter(|(method, ..)| !is_local || *method != "GET") {
             let (status, error) = server.call_json(method, path, &[headers, &[CONTENT_TYPE]].concat(), body);
             assert_eq!((status, &error["error"]["code"]), (403, &json!("forbidden")), "{method} {path} {headers:?}");
         }
