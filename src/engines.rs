@@ -1,5 +1,7 @@
 //! From the configuration to running engines and actors: the only place that names engines and actors together.
 
+mod reranking;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -11,12 +13,13 @@ use mentor_actors::admission::Admission;
 use mentor_actors::batching::{BatchEngine, BatchSettings};
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::conversations::{ConversationSettings, ConversationsActor};
-use mentor_actors::domain::EngineError;
+use mentor_actors::domain::{EngineError, Found};
 use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorkers, StartingEmbeddingWorkers};
 use mentor_actors::generation::{BoxedEngine, GenerationWorker, GeneratorActor, StartingGenerationWorker};
 use mentor_actors::memory_store::MemoryStore;
-use mentor_actors::ports::{Extractor, Factory, Retriever, Sampling};
-use mentor_actors::retrieval::RetrieverActor;
+use mentor_actors::ports::{Extractor, Factory, Retriever, Sampling, SearchQuery};
+use mentor_actors::reranking::Reranking;
+use mentor_actors::retrieval::{RetrieverActor, search};
 use mentor_actors::storage::{BoxedStore, Storage};
 use mentor_actors::telemetry::{Silent, Telemetry};
 use mentor_actors::turn::{TurnServices, TurnSettings};
@@ -27,7 +30,7 @@ use mentor_engines::extract::reader::{DocumentReader, ReaderLimits};
 use mentor_engines::extract::recognition::TextRecognition;
 use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, StoreIdentity};
 use mentor_engines::llama::{GpuLayers, LlamaConfig, LlamaInfo, LlamaSource, SamplingPreferences};
-use mentor_engines::onnx::{EmbedderConfig, EmbedderInfo, OnnxEmbedder, OnnxTokenCounter};
+use mentor_engines::onnx::{EmbedderInfo, OnnxConfig, OnnxEmbedder, OnnxTokenCounter};
 use mentor_engines::remote::{RemoteConfig, RemoteInfo, RemoteSource, ServerAddress};
 use mentor_engines::sqlite::SqliteConversations;
 
@@ -36,6 +39,8 @@ use crate::documents::StoredDocuments;
 use crate::http::{EmbeddingDoor, ModelNames, Problem};
 use crate::ingest::IngestParts;
 use crate::models::ModelsDir;
+pub use reranking::LoadedReranker;
+use reranking::StartingReranker;
 
 /// Batches that may wait for the embedding workers during an ingest: enough that they never wait for the next one.
 const INGEST_QUEUE: usize = 16;
@@ -87,7 +92,7 @@ fn start_embedding(
     telemetry: &Arc<dyn Telemetry>,
 ) -> anyhow::Result<(StartingEmbeddingWorkers, Arc<OnceLock<LoadedEmbedder>>, usize)> {
     let (workers, threads) = embed_layout(config, default_workers);
-    let mut embedder = EmbedderConfig::new(&files.folder, &files.runtime);
+    let mut embedder = OnnxConfig::new(&files.folder, &files.runtime);
     embedder.device = config.device.into();
     embedder.intra_threads = threads;
     embedder.arithmetic = config.embed_arithmetic.on_this_machine()?;
@@ -292,6 +297,37 @@ pub struct Retrieval {
     pub embedding: Embedding,
     /// Holds passages.
     pub store: Arc<dyn Retriever>,
+    /// Looks at what was found a second time, where one is configured.
+    pub reranker: Option<LoadedReranker>,
+}
+
+impl Retrieval {
+    /// An actor in front of the store, and of the reranker where there is one.
+    #[must_use]
+    pub fn retriever(&self, config: &Config, telemetry: &Arc<dyn Telemetry>) -> RetrieverActor {
+        let (running, waiting) = (config.search_parallel, config.search_queue);
+        RetrieverActor::new(self.store.clone(), running, waiting, telemetry.clone()).reranked(self.reranking())
+    }
+
+    /// What that actor does for a search, without it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn search(&self, query: SearchQuery) -> Result<Found, EngineError> {
+        search(&self.store, self.reranking().as_ref(), &query).await
+    }
+
+    fn reranking(&self) -> Option<Reranking> {
+        self.reranker.as_ref().map(|loaded| loaded.reranking.clone())
+    }
+
+    /// Lets its threads end, and waits for them.
+    pub fn stop(self) {
+        self.embedding.stop();
+        if let Some(reranker) = self.reranker {
+            reranker.stop();
+        }
+    }
 }
 
 /// Builds embedder and store.
@@ -301,9 +337,11 @@ pub struct Retrieval {
 pub fn for_retrieval(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Retrieval> {
     let files = embedder_files(config)?;
     let (starting, loaded, count) = start_embedding(config, &files, 1, config.embed_queue, telemetry)?;
+    let reranker = reranking::start(config, telemetry)?;
     let embedding = finish_embedding(starting, &loaded, count)?;
+    let reranker = reranker.map(StartingReranker::ready).transpose()?;
     let store = open_store(&config.data_dir, &embedding.info)?;
-    Ok(Retrieval { embedding, store })
+    Ok(Retrieval { embedding, store, reranker })
 }
 
 /// Embeds one text with the pool's own workers.
@@ -572,12 +610,10 @@ impl Tutor {
     /// Starts the actors in front of the engines.
     #[must_use]
     pub fn start_actors(&self, config: &Config, storage: &Storage, telemetry: &Arc<dyn Telemetry>) -> Actors {
-        let Retrieval { embedding, store } = &self.retrieval;
-        let retriever =
-            RetrieverActor::new(store.clone(), config.search_parallel, config.search_queue, telemetry.clone());
+        let Retrieval { embedding, store, .. } = &self.retrieval;
         let services = TurnServices {
             embedding: EmbeddingPoolActor::new(embedding.workers.clone()).start(),
-            retriever: retriever.start(),
+            retriever: self.retrieval.retriever(config, telemetry).start(),
             generator: GeneratorActor::new(self.generator.worker.clone()).start(),
             telemetry: telemetry.clone(),
             settings: Arc::new(turn_settings(config, &self.generator.info.sampling)),
@@ -612,13 +648,16 @@ impl Tutor {
     /// The workers' health, by name.
     #[must_use]
     pub fn health(&self) -> Vec<(&'static str, Arc<WorkerHealth>)> {
-        vec![("embed", self.retrieval.embedding.workers.health()), ("generate", self.generator.worker.health())]
+        let reranker = self.retrieval.reranker.as_ref().map(|loaded| ("rerank", loaded.reranking.health()));
+        let others =
+            [("embed", self.retrieval.embedding.workers.health()), ("generate", self.generator.worker.health())];
+        others.into_iter().chain(reranker).collect()
     }
 
     /// Lets all threads end, and waits for them.
     pub fn stop(self) {
         self.generator.stop();
-        self.retrieval.embedding.stop();
+        self.retrieval.stop();
     }
 }
 

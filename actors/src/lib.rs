@@ -8,7 +8,7 @@
 //! | or it comes with its history, and nothing is kept | [`stateless`] |
 //! | a follow-up becomes a question that stands alone | [`query`] |
 //! | it is embedded by a pool of worker threads | [`embedding`], [`workers`], [`queue`] |
-//! | the store is searched | [`retrieval`], [`ranking`] |
+//! | the store is searched | [`retrieval`], [`ranking`], [`reranking`] |
 //! | prompt, generation | [`prompt`], [`generation`] |
 //! | each sentence finds its source | [`attribution`] |
 //! | events wait, numbered, for readers | [`turn_log`] |
@@ -35,6 +35,7 @@ pub mod prompt;
 pub mod query;
 pub mod queue;
 pub mod ranking;
+pub mod reranking;
 pub mod retrieval;
 pub mod stateless;
 pub mod storage;

@@ -10,6 +10,7 @@ use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
 use crate::domain::{EngineError, ErrorCode, Found, TurnError};
 use crate::ports::{Retriever, SearchQuery};
+use crate::reranking::Reranking;
 use crate::telemetry::{Measurement, Telemetry};
 
 /// Stands in front of the store for questions.
@@ -19,6 +20,8 @@ pub struct RetrieverActor {
     running: Arc<Semaphore>,
     /// Searches that may run or wait; more are refused.
     admitted: Arc<Semaphore>,
+    /// Looks at what was found a second time.
+    reranking: Option<Reranking>,
     telemetry: Arc<dyn Telemetry>,
 }
 
@@ -27,7 +30,13 @@ impl RetrieverActor {
     #[must_use]
     pub fn new(store: Arc<dyn Retriever>, parallel: usize, waiting: usize, telemetry: Arc<dyn Telemetry>) -> Self {
         let (running, admitted) = (Semaphore::new(parallel), Semaphore::new(parallel + waiting));
-        Self { store, running: Arc::new(running), admitted: Arc::new(admitted), telemetry }
+        Self { store, running: Arc::new(running), admitted: Arc::new(admitted), reranking: None, telemetry }
+    }
+
+    /// The same, with a second look at what was found.
+    #[must_use]
+    pub fn reranked(self, reranking: Option<Reranking>) -> Self {
+        Self { reranking, ..self }
     }
 }
 
@@ -56,19 +65,48 @@ impl Handler<Search> for RetrieverActor {
             return Box::pin(async move { Err(full) });
         };
         let (store, running, telemetry) = (self.store.clone(), self.running.clone(), self.telemetry.clone());
+        let reranking = self.reranking.clone();
+        let Search { query, deadline, cancel } = search;
         Box::pin(async move {
             let work = async {
-                let _running = running.acquire().await;
+                let searching = running.acquire().await;
                 let start = Instant::now();
-                let found = store.search(search.query).await.map_err(unavailable)?;
+                let deeper = widened(reranking.as_ref(), &query);
+                let found = store.search(deeper).await.map_err(unavailable)?;
                 let top_score = (!found.passages.is_empty()).then_some(found.relevance);
                 telemetry.record(Measurement::Retrieved { took: start.elapsed(), top_score });
-                Ok(found)
+                // Others may search while the reranker reads.
+                drop(searching);
+                Ok(reranked(reranking.as_ref(), &query, found).await)
             };
-            let found = search.deadline.or_cancelled(&search.cancel, "during the search", work).await?;
+            let found = deadline.or_cancelled(&cancel, "during the search", work).await?;
             drop(admitted);
             found
         })
+    }
+}
+
+/// A search by itself: nothing else runs, and there is time enough.
+///
+/// # Errors
+/// Those of the store.
+pub async fn search(
+    store: &Arc<dyn Retriever>,
+    reranking: Option<&Reranking>,
+    query: &SearchQuery,
+) -> Result<Found, EngineError> {
+    let found = store.search(widened(reranking, query)).await?;
+    Ok(reranked(reranking, query, found).await)
+}
+
+fn widened(reranking: Option<&Reranking>, query: &SearchQuery) -> SearchQuery {
+    reranking.map_or_else(|| query.clone(), |reranking| reranking.widen(query))
+}
+
+async fn reranked(reranking: Option<&Reranking>, query: &SearchQuery, found: Found) -> Found {
+    match reranking {
+        Some(reranking) => reranking.rerank(query, found).await,
+        None => found,
     }
 }
 

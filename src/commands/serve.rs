@@ -159,7 +159,7 @@ fn materials(config: &Config) -> Materials {
 }
 
 fn folder_ingest(config: &Config, tutor: &Tutor, metrics: &Arc<Metrics>) -> FolderIngest {
-    let Retrieval { embedding, store } = &tutor.retrieval;
+    let Retrieval { embedding, store, .. } = &tutor.retrieval;
     FolderIngest { config: config.clone(), embedder: embedding.share(), store: store.clone(), metrics: metrics.clone() }
 }
 
@@ -180,6 +180,9 @@ async fn introduce(tutor: &Tutor, guard: &Guard, address: SocketAddr, start: Ins
         "embedder   {} on {}",
         tutor.retrieval.embedding.info.model_id, tutor.retrieval.embedding.info.execution_provider
     );
+    if let Some(reranker) = &tutor.retrieval.reranker {
+        eprintln!("reranker   {}", reranker.info);
+    }
     eprintln!("course     {} documents, {} pages, {} passages", stats.documents, stats.pages, stats.chunks);
     if stats.documents == 0 {
         eprintln!(
