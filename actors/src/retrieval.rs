@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Context, Handler, Message, ResponseFuture};
-use tokio::sync::Semaphore;
+use actix::{Actor, Context, Handler, Message, ResponseFuture, Supervised};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
 use crate::domain::{EngineError, ErrorCode, Found, TurnError};
+use crate::health::Pulse;
 use crate::ports::{Retriever, SearchQuery};
 use crate::telemetry::{Measurement, Telemetry};
 
@@ -20,20 +21,31 @@ pub struct RetrieverActor {
     /// Searches that may run or wait; more are refused.
     admitted: Arc<Semaphore>,
     telemetry: Arc<dyn Telemetry>,
+    /// Where running searches are noted.
+    pulse: Arc<Pulse>,
 }
 
 impl RetrieverActor {
     /// An actor in front of a store that runs `parallel` searches at once and lets `waiting` more wait.
     #[must_use]
-    pub fn new(store: Arc<dyn Retriever>, parallel: usize, waiting: usize, telemetry: Arc<dyn Telemetry>) -> Self {
+    pub fn new(
+        store: Arc<dyn Retriever>,
+        parallel: usize,
+        waiting: usize,
+        telemetry: Arc<dyn Telemetry>,
+        pulse: Arc<Pulse>,
+    ) -> Self {
         let (running, admitted) = (Semaphore::new(parallel), Semaphore::new(parallel + waiting));
-        Self { store, running: Arc::new(running), admitted: Arc::new(admitted), telemetry }
+        Self { store, running: Arc::new(running), admitted: Arc::new(admitted), telemetry, pulse }
     }
 }
 
 impl Actor for RetrieverActor {
     type Context = Context<Self>;
 }
+
+/// It holds nothing that a panic could leave half-way.
+impl Supervised for RetrieverActor {}
 
 /// Finds the passages nearest to a question.
 #[derive(Message)]
@@ -56,20 +68,30 @@ impl Handler<Search> for RetrieverActor {
             return Box::pin(async move { Err(full) });
         };
         let (store, running, telemetry) = (self.store.clone(), self.running.clone(), self.telemetry.clone());
+        let pulse = self.pulse.clone();
         Box::pin(async move {
+            let Search { query, deadline, cancel } = search;
             let work = async {
-                let _running = running.acquire().await;
-                let start = Instant::now();
-                let found = store.search(search.query).await.map_err(unavailable)?;
-                let top_score = (!found.passages.is_empty()).then_some(found.relevance);
-                telemetry.record(Measurement::Retrieved { took: start.elapsed(), top_score });
-                Ok(found)
+                let place = (running.acquire_owned().await, admitted);
+                let (reply, answer) = oneshot::channel();
+                // A task of its own, for a search whose caller has left takes the store's time until it ends; and a panic is its own.
+                actix::spawn(async move {
+                    let (_place, _step) = (place, pulse.begin());
+                    drop(reply.send(find(&*store, query, &*telemetry).await));
+                });
+                answer.await.unwrap_or(Err(EngineError::WorkerLost("search"))).map_err(unavailable)
             };
-            let found = search.deadline.or_cancelled(&search.cancel, "during the search", work).await?;
-            drop(admitted);
-            found
+            deadline.or_cancelled(&cancel, "during the search", work).await?
         })
     }
+}
+
+async fn find(store: &dyn Retriever, query: SearchQuery, telemetry: &dyn Telemetry) -> Result<Found, EngineError> {
+    let start = Instant::now();
+    let found = store.search(query).await?;
+    let top_score = (!found.passages.is_empty()).then_some(found.relevance);
+    telemetry.record(Measurement::Retrieved { took: start.elapsed(), top_score });
+    Ok(found)
 }
 
 fn unavailable(error: EngineError) -> TurnError {
