@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::Addr;
 use anyhow::{Context as _, bail};
 use mentor_actors::admission::Admission;
 use mentor_actors::batching::{BatchEngine, BatchSettings};
@@ -18,6 +18,7 @@ use mentor_actors::memory_store::MemoryStore;
 use mentor_actors::ports::{Extractor, Factory, Retriever, Sampling};
 use mentor_actors::retrieval::RetrieverActor;
 use mentor_actors::storage::{BoxedStore, Storage};
+use mentor_actors::supervision::Watchdog;
 use mentor_actors::telemetry::{Silent, Telemetry};
 use mentor_actors::turn::{TurnServices, TurnSettings};
 use mentor_actors::workers::{RestartBudget, WorkerHealth, WorkerPool};
@@ -566,6 +567,8 @@ pub struct Actors {
     pub admission: Admission,
     /// What turns ask.
     pub services: TurnServices,
+    /// Of each actor that there is one of.
+    pub health: Vec<Arc<WorkerHealth>>,
 }
 
 impl Tutor {
@@ -573,21 +576,28 @@ impl Tutor {
     #[must_use]
     pub fn start_actors(&self, config: &Config, storage: &Storage, telemetry: &Arc<dyn Telemetry>) -> Actors {
         let Retrieval { embedding, store } = &self.retrieval;
-        let retriever =
-            RetrieverActor::new(store.clone(), config.search_parallel, config.search_queue, telemetry.clone());
+        let watchdogs @ [embedding_pool, retriever, generator, directory] =
+            &["embedding-pool", "retriever", "generator", "directory"].map(|name| Watchdog::of_one(name, telemetry));
+        let search = RetrieverActor::new(
+            store.clone(),
+            config.search_parallel,
+            config.search_queue,
+            telemetry.clone(),
+            retriever.health().pulse(),
+        );
         let services = TurnServices {
-            embedding: EmbeddingPoolActor::new(embedding.workers.clone()).start(),
-            retriever: retriever.start(),
-            generator: GeneratorActor::new(self.generator.worker.clone()).start(),
+            embedding: embedding_pool.start(EmbeddingPoolActor::new(embedding.workers.clone())),
+            retriever: retriever.start(search),
+            generator: generator.start(GeneratorActor::new(self.generator.worker.clone())),
             telemetry: telemetry.clone(),
             settings: Arc::new(turn_settings(config, &self.generator.info.sampling)),
             documents: Arc::new(StoredDocuments::new(store.clone())),
         };
         let admission = Admission::new(config.max_turns);
         let settings = conversation_settings(config);
-        let conversations =
-            ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings).start();
-        Actors { conversations, services, admission }
+        let conversations = ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings);
+        let health = watchdogs.iter().map(Watchdog::health).collect();
+        Actors { conversations: directory.start(conversations), services, admission, health }
     }
 
     /// What the program says of its models.
@@ -609,10 +619,10 @@ impl Tutor {
         EmbeddingDoor::new(Arc::new(counter.clone()), info.dimension, info.max_tokens)
     }
 
-    /// The workers' health, by name.
+    /// The workers' health.
     #[must_use]
-    pub fn health(&self) -> Vec<(&'static str, Arc<WorkerHealth>)> {
-        vec![("embed", self.retrieval.embedding.workers.health()), ("generate", self.generator.worker.health())]
+    pub fn health(&self) -> Vec<Arc<WorkerHealth>> {
+        vec![self.retrieval.embedding.workers.health(), self.generator.worker.health()]
     }
 
     /// Lets all threads end, and waits for them.

@@ -121,9 +121,11 @@ async fn find_all(
     all: &[Question],
 ) -> anyhow::Result<Vec<Outcome>> {
     let store = retrieval.store.clone();
+    // Nobody looks at it: an evaluation that hangs is seen by who started it.
+    let pulse = std::sync::Arc::default();
     let finder = Finder {
         embedding: EmbeddingPoolActor::new(retrieval.embedding.workers.clone()).start(),
-        retriever: RetrieverActor::new(store, config.search_parallel, config.search_queue, silent()).start(),
+        retriever: RetrieverActor::new(store, config.search_parallel, config.search_queue, silent(), pulse).start(),
         context_chars: engines::context_chars(config),
     };
     let mut outcomes = Vec::with_capacity(asked.len());
