@@ -36,11 +36,13 @@ pub enum Part {
     Generator,
     /// The handler of this very request.
     Http,
+    /// The actor of the next WebSocket connection that a frame comes from.
+    Socket,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Embed,
         Self::Generate,
         Self::Conversations,
@@ -52,6 +54,7 @@ impl Part {
         Self::Retriever,
         Self::Generator,
         Self::Http,
+        Self::Socket,
     ];
 
     /// The word in addresses.
@@ -69,6 +72,7 @@ impl Part {
             Self::Retriever => "retriever",
             Self::Generator => "generator",
             Self::Http => "http",
+            Self::Socket => "socket",
         }
     }
 
@@ -95,9 +99,16 @@ impl Part {
 pub struct Faults(Arc<[AtomicBool; Part::ALL.len()]>);
 
 impl Faults {
-    /// Lets the part panic the next time that it measures something.
+    /// Lets the part panic the next time that it can.
     pub fn order(&self, part: Part) {
         self.0[part as usize].store(true, Ordering::SeqCst);
+    }
+
+    /// Panics where that was ordered, once.
+    pub fn strike(&self, part: Part) {
+        if self.0[part as usize].swap(false, Ordering::SeqCst) {
+            panic!("{ORDERED}: {}", part.as_str());
+        }
     }
 
     /// The same telemetry, which panics where that was ordered.
@@ -116,8 +127,8 @@ impl Telemetry for Breaking {
     fn record(&self, measurement: Measurement) {
         let part = Part::of(&measurement);
         self.telemetry.record(measurement);
-        if let Some(part) = part.filter(|part| self.faults.0[*part as usize].swap(false, Ordering::SeqCst)) {
-            panic!("{ORDERED}: {}", part.as_str());
+        if let Some(part) = part {
+            self.faults.strike(part);
         }
     }
 }

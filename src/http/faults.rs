@@ -45,7 +45,7 @@ async fn strike(
     conversation: Option<&str>,
 ) -> Result<(), TurnError> {
     match part {
-        Part::Embed | Part::Generate | Part::Search | Part::Turn => faults.order(part),
+        Part::Embed | Part::Generate | Part::Search | Part::Turn | Part::Socket => faults.order(part),
         Part::Conversations => {
             let work = |_: &mut dyn ConversationStore| -> Result<(), EngineError> { panic!("{ORDERED}") };
             // An error is what it is for.

@@ -17,6 +17,7 @@ use super::body::{self, MAX_JSON_BYTES};
 use super::connection::{Connection, TAKES_NOTHING};
 use super::wire::{self, AskBody, ClientFrame, SiblingBody};
 use super::{ApiError, COME_BACK_AFTER, Doors, owner};
+use crate::faults::Part;
 use crate::guard::{Charge, Client};
 
 /// How often the client is asked whether it is still there. One that never answers is gone within 30 s.
@@ -322,6 +323,9 @@ impl Socket {
 impl StreamHandler<Result<ws::Message, ProtocolError>> for Socket {
     fn handle(&mut self, message: Result<ws::Message, ProtocolError>, ctx: &mut Ctx) {
         self.heard = Instant::now();
+        if let Some(faults) = &self.doors.faults {
+            faults.strike(Part::Socket);
+        }
         match message {
             Ok(ws::Message::Text(text)) => self.take(&text, ctx),
             Ok(ws::Message::Continuation(item)) => self.assemble(item, ctx),
