@@ -96,6 +96,9 @@ pub struct ServeArgs {
     /// Keep a parent process that starts the server again when it dies, as some errors of a GPU make it.
     #[arg(long)]
     pub supervised: bool,
+    /// Let tests order panics by `POST /debug/panic/{part}`. Never where people ask.
+    #[arg(long, hide = true)]
+    pub fault_injection: bool,
 }
 
 /// Arguments of `ingest`.

@@ -279,6 +279,9 @@ configuration! {
     max_connections / "MENTOR_MAX_CONNECTIONS": usize = 4_096;
     /// Seconds a turn may take.
     turn_time_limit_s / "MENTOR_TURN_TIME_LIMIT_S": u64 = 120;
+    /// Seconds that one step may take (a batch of at most `batch_tokens` tokens, a search, a write to the disk): while one takes
+    /// longer, the server says that it is not ready, and which part hangs.
+    step_deadline_s / "MENTOR_STEP_DEADLINE_S": u64 = 30;
     /// Seconds a turn goes on with nobody watching it.
     abandon_after_s / "MENTOR_ABANDON_AFTER_S": u64 = 30;
     /// Seconds that running answers get to end when the server is told to stop; what is not finished then is cut off and kept.
@@ -396,6 +399,7 @@ impl Config {
             ("max_connections", self.max_connections),
             ("message_chars", self.message_chars),
             ("http_workers", self.http_workers),
+            ("step_deadline_s", self.step_deadline_s as usize),
             ("max_pages", self.max_pages as usize),
             ("max_upload_bytes", usize::try_from(self.max_upload_bytes).unwrap_or(usize::MAX)),
             ("max_upload_files", self.max_upload_files),

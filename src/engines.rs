@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::Addr;
 use anyhow::{Context as _, bail};
 use mentor_actors::admission::Admission;
 use mentor_actors::batching::{BatchEngine, BatchSettings};
@@ -16,11 +16,13 @@ use mentor_actors::conversations::{ConversationSettings, ConversationsActor};
 use mentor_actors::domain::{EngineError, Found};
 use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorkers, StartingEmbeddingWorkers};
 use mentor_actors::generation::{BoxedEngine, GenerationWorker, GeneratorActor, StartingGenerationWorker};
+use mentor_actors::health::Pulse;
 use mentor_actors::memory_store::MemoryStore;
 use mentor_actors::ports::{Extractor, Factory, Retriever, Sampling, SearchQuery};
 use mentor_actors::reranking::Reranking;
 use mentor_actors::retrieval::{RetrieverActor, search};
 use mentor_actors::storage::{BoxedStore, Storage};
+use mentor_actors::supervision::Watchdog;
 use mentor_actors::telemetry::{Silent, Telemetry};
 use mentor_actors::turn::{TurnServices, TurnSettings};
 use mentor_actors::workers::{RestartBudget, WorkerHealth, WorkerPool};
@@ -304,9 +306,9 @@ pub struct Retrieval {
 impl Retrieval {
     /// An actor in front of the store, and of the reranker where there is one.
     #[must_use]
-    pub fn retriever(&self, config: &Config, telemetry: &Arc<dyn Telemetry>) -> RetrieverActor {
+    pub fn retriever(&self, config: &Config, telemetry: &Arc<dyn Telemetry>, pulse: Arc<Pulse>) -> RetrieverActor {
         let (running, waiting) = (config.search_parallel, config.search_queue);
-        RetrieverActor::new(self.store.clone(), running, waiting, telemetry.clone()).reranked(self.reranking())
+        RetrieverActor::new(self.store.clone(), running, waiting, telemetry.clone(), pulse).reranked(self.reranking())
     }
 
     /// What that actor does for a search, without it.
@@ -604,6 +606,8 @@ pub struct Actors {
     pub admission: Admission,
     /// What turns ask.
     pub services: TurnServices,
+    /// Of each actor that there is one of.
+    pub health: Vec<Arc<WorkerHealth>>,
 }
 
 impl Tutor {
@@ -611,19 +615,22 @@ impl Tutor {
     #[must_use]
     pub fn start_actors(&self, config: &Config, storage: &Storage, telemetry: &Arc<dyn Telemetry>) -> Actors {
         let Retrieval { embedding, store, .. } = &self.retrieval;
+        let watchdogs @ [embedding_pool, retriever, generator, directory] =
+            &["embedding-pool", "retriever", "generator", "directory"].map(|name| Watchdog::of_one(name, telemetry));
+        let search = self.retrieval.retriever(config, telemetry, retriever.health().pulse());
         let services = TurnServices {
-            embedding: EmbeddingPoolActor::new(embedding.workers.clone()).start(),
-            retriever: self.retrieval.retriever(config, telemetry).start(),
-            generator: GeneratorActor::new(self.generator.worker.clone()).start(),
+            embedding: embedding_pool.start(EmbeddingPoolActor::new(embedding.workers.clone())),
+            retriever: retriever.start(search),
+            generator: generator.start(GeneratorActor::new(self.generator.worker.clone())),
             telemetry: telemetry.clone(),
             settings: Arc::new(turn_settings(config, &self.generator.info.sampling)),
             documents: Arc::new(StoredDocuments::new(store.clone())),
         };
         let admission = Admission::new(config.max_turns);
         let settings = conversation_settings(config);
-        let conversations =
-            ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings).start();
-        Actors { conversations, services, admission }
+        let conversations = ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings);
+        let health = watchdogs.iter().map(Watchdog::health).collect();
+        Actors { conversations: directory.start(conversations), services, admission, health }
     }
 
     /// What the program says of its models.
@@ -645,12 +652,11 @@ impl Tutor {
         EmbeddingDoor::new(Arc::new(counter.clone()), info.dimension, info.max_tokens)
     }
 
-    /// The workers' health, by name.
+    /// The workers' health.
     #[must_use]
-    pub fn health(&self) -> Vec<(&'static str, Arc<WorkerHealth>)> {
-        let reranker = self.retrieval.reranker.as_ref().map(|loaded| ("rerank", loaded.reranking.health()));
-        let others =
-            [("embed", self.retrieval.embedding.workers.health()), ("generate", self.generator.worker.health())];
+    pub fn health(&self) -> Vec<Arc<WorkerHealth>> {
+        let reranker = self.retrieval.reranker.as_ref().map(|loaded| loaded.reranking.health());
+        let others = [self.retrieval.embedding.workers.health(), self.generator.worker.health()];
         others.into_iter().chain(reranker).collect()
     }
 

@@ -9,6 +9,8 @@ mod fakes;
 mod frames;
 #[path = "doors/openai.rs"]
 mod openai;
+#[path = "doors/panics.rs"]
+mod panics;
 #[path = "doors/schema.rs"]
 mod schema;
 #[path = "../actors/tests/support/mod.rs"]

@@ -13,6 +13,7 @@
 //! | each sentence finds its source | [`attribution`] |
 //! | events wait, numbered, for readers | [`turn_log`] |
 //! | all of it is kept, and read again after a sleep or a restart | [`keeper`], [`storage`], [`memory_store`] |
+//! | a panic costs one turn, and what was lost is there again | [`workers`], [`supervision`], [`health`], [`fault`] |
 //!
 //! Engines stand behind the traits of [`ports`]; [`turn`] is where the steps follow each other.
 
@@ -27,7 +28,9 @@ pub mod conversations;
 pub mod deadline;
 pub mod domain;
 pub mod embedding;
+pub mod fault;
 pub mod generation;
+pub mod health;
 mod keeper;
 pub mod memory_store;
 pub mod ports;
@@ -39,6 +42,7 @@ pub mod reranking;
 pub mod retrieval;
 pub mod stateless;
 pub mod storage;
+pub mod supervision;
 pub mod telemetry;
 pub mod turn;
 pub mod turn_log;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::domain::{EngineError, Found, ScoredPassage};
+use crate::health::Pulse;
 use crate::ports::{Factory, Reranker, SearchQuery};
 use crate::queue::{JobQueue, Lane};
 use crate::telemetry::{Measurement, Reranked, Telemetry};
@@ -78,8 +79,8 @@ impl Reranking {
         let queue = Arc::new(JobQueue::new(settings.queue));
         let work = {
             let queue = queue.clone();
-            move |reranker: &mut BoxedReranker| {
-                rerank_until_closed(&mut **reranker, &queue);
+            move |reranker: &mut BoxedReranker, pulse: &Arc<Pulse>| {
+                rerank_until_closed(&mut **reranker, &queue, pulse);
                 Ok(())
             }
         };
@@ -156,12 +157,15 @@ impl Reranking {
     }
 }
 
-fn rerank_until_closed(reranker: &mut dyn Reranker, queue: &JobQueue<RerankJob>) {
+fn rerank_until_closed(reranker: &mut dyn Reranker, queue: &JobQueue<RerankJob>, pulse: &Arc<Pulse>) {
     while let Some(job) = queue.pop() {
         if job.reply.is_closed() {
             continue;
         }
+        let step = pulse.begin();
+        let scores = reranker.score(&job.question, &job.passages);
+        drop(step);
         // The caller may have lost its patience meanwhile; then nobody wants the answer.
-        drop(job.reply.send(reranker.score(&job.question, &job.passages)));
+        drop(job.reply.send(scores));
     }
 }

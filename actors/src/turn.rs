@@ -3,10 +3,12 @@
 //! It runs as a future beside its conversation actor, so that a cancel gets through at any moment. Whatever happens to the
 //! future (an error, a panic, the actor's end), the scribe sees to it that the log holds exactly one end of the turn.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
 use crate::attribution::{Attribution, Examination};
@@ -18,6 +20,7 @@ use crate::domain::{
 };
 use crate::embedding::{EmbedQuery, EmbedTexts, EmbeddingPoolActor};
 use crate::generation::{Generate, GenerationEvent, GeneratorActor};
+use crate::health::LossCause;
 use crate::keeper::Keeper;
 use crate::ports::{PromptMessage, Sampling, SearchQuery};
 use crate::prompt::{Exchange, PromptParts, place_of};
@@ -25,6 +28,7 @@ use crate::query::condense;
 use crate::retrieval::{RetrieverActor, Search};
 use crate::telemetry::{AttributionMethod, Measurement, Telemetry};
 use crate::turn_log::TurnLog;
+use crate::workers::panic_message;
 
 /// What the configuration decides about turns.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,8 +176,21 @@ struct Draft {
 }
 
 impl Turn {
-    /// Runs the turn to its end; what the conversation should remember of it.
-    pub async fn run(mut self) -> TurnOutcome {
+    /// Runs the turn to its end; what the conversation should remember of it. A panic is the turn's own: it is dropped, which
+    /// ends its log with an error.
+    pub async fn run(self) -> TurnOutcome {
+        let (start, turn_id, telemetry) =
+            (Instant::now(), self.request.turn_id.clone(), self.services.telemetry.clone());
+        let ended = AssertUnwindSafe(self.run_unguarded()).catch_unwind().await;
+        ended.unwrap_or_else(|panic| {
+            tracing::error!(%turn_id, reason = panic_message(&*panic), "a turn panicked");
+            telemetry.record(Measurement::WorkerRestarted { worker: "turn", cause: LossCause::Panic.as_str() });
+            telemetry.record(Measurement::TurnEnded { outcome: Err(ErrorCode::Internal), total: start.elapsed() });
+            None
+        })
+    }
+
+    async fn run_unguarded(mut self) -> TurnOutcome {
         let start = Instant::now();
         let deadline = Deadline::after(self.services.settings.time_limit);
         let result = match self.scribe.begin().await {
@@ -516,7 +533,7 @@ impl Drop for Scribe {
         if self.ended {
             return;
         }
-        let error = TurnError::new(ErrorCode::Internal, "the conversation stopped unexpectedly, ask again");
+        let error = TurnError::new(ErrorCode::Internal, "the answer stopped unexpectedly, ask again");
         let end = TurnEvent::Failed(error.retry_after(Duration::from_secs(1)));
         let events = self.events_with(&end);
         if let Some(keeper) = &mut self.keeper {

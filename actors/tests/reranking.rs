@@ -98,7 +98,7 @@ impl Scene {
 
     /// The best passages for a question, the likelihood of an answer, and the first one's score.
     async fn search(&self, question: &str, top_k: usize) -> (Vec<String>, f32, f32) {
-        let retriever = RetrieverActor::new(self.store.clone(), 1, 4, self.outcomes.clone());
+        let retriever = RetrieverActor::new(self.store.clone(), 1, 4, self.outcomes.clone(), Arc::default());
         let retriever = retriever.reranked(Some(self.reranking.clone())).start();
         let query = SearchQuery {
             text: question.into(),

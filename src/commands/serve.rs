@@ -10,9 +10,11 @@ use mentor_actors::ports::Sampling;
 use mentor_actors::telemetry::Telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::ServeArgs;
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::engines::{self, ConversationKeeper, Retrieval, Tutor};
+use crate::faults::Faults;
 use crate::guard::{Clock, Guard, Mode};
 use crate::http::{AskLimits, Doors, HEARTBEAT, serve as serve_doors};
 use crate::jobs::{FolderIngest, Jobs};
@@ -27,19 +29,20 @@ const JOB_PATIENCE: Duration = Duration::from_secs(10);
 
 /// # Errors
 /// An address that cannot be bound, or that others reach and no key protects; a model that is missing; a store of another embedder.
-pub fn serve(config: &Config) -> anyhow::Result<u8> {
+pub fn serve(config: &Config, arguments: &ServeArgs) -> anyhow::Result<u8> {
     let start = Instant::now();
     // Before the models: a port in use should cost no waiting.
     let listener = TcpListener::bind(&config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let guard = Arc::new(Guard::open(config.guard(), Clock::default())?);
     refuse_exposure(&guard, listener.local_addr()?)?;
     let metrics = Arc::new(Metrics::new()?);
-    let telemetry: Arc<dyn Telemetry> = metrics.clone();
+    let faults = arguments.fault_injection.then(Faults::default);
+    let telemetry = telemetry(&metrics, faults.as_ref());
     let tutor = engines::for_answers(config, &telemetry)?;
     let names = tutor.names();
     metrics.set_build_info(&names.generator, &names.embedder, &names.execution_provider);
     let keeper = ConversationKeeper::in_data_dir(config, &telemetry)?;
-    let result = actix::System::new().block_on(run(config, &tutor, &keeper, metrics, guard, listener, start));
+    let result = actix::System::new().block_on(run(config, &tutor, &keeper, metrics, faults, guard, listener, start));
     tutor.stop();
     keeper.stop();
     result.map(|()| 0)
@@ -50,11 +53,12 @@ async fn run(
     tutor: &Tutor,
     keeper: &ConversationKeeper,
     metrics: Arc<Metrics>,
+    faults: Option<Faults>,
     guard: Arc<Guard>,
     listener: TcpListener,
     start: Instant,
 ) -> anyhow::Result<()> {
-    let telemetry: Arc<dyn Telemetry> = metrics.clone();
+    let telemetry = telemetry(&metrics, faults.as_ref());
     log_sampling(config, tutor);
     let storage = keeper.storage.clone();
     let actors = tutor.start_actors(config, &storage, &telemetry);
@@ -64,7 +68,8 @@ async fn run(
         storage: storage.clone(),
     };
     let mut workers = tutor.health();
-    workers.push(("conversations", storage.health()));
+    workers.push(storage.health());
+    workers.extend(actors.health);
     let materials = materials(config);
     let (jobs, ingest) = Jobs::start(folder_ingest(config, tutor, &metrics), config.max_jobs)?;
     let shutdown = CancelToken::default();
@@ -79,6 +84,8 @@ async fn run(
         jobs,
         materials,
         workers,
+        step_deadline: Duration::from_secs(config.step_deadline_s),
+        faults,
         problems: tutor.generator.problem.iter().cloned().collect(),
         metrics,
         models: tutor.names(),
@@ -109,6 +116,17 @@ async fn run(
     }
     serving.await??;
     Ok(())
+}
+
+/// What takes the measurements; with faults it panics where tests want it to.
+fn telemetry(metrics: &Arc<Metrics>, faults: Option<&Faults>) -> Arc<dyn Telemetry> {
+    match faults {
+        Some(faults) => {
+            tracing::warn!("FAULT INJECTION IS ON: whoever may administer this server can make any part of it panic");
+            faults.within(metrics.clone())
+        }
+        None => metrics.clone(),
+    }
 }
 
 /// Without keys only this machine may ask, unless it was said in so many words that everybody may.

@@ -83,7 +83,19 @@ impl Schemas {
             ),
             ("Stats", self.stats()),
             ("Alive", object([("status", json!({"const": "alive"}))], [])),
-            ("Ready", object([("status", json!({"const": "ready"}))], [])),
+            (
+                "Ready",
+                object(
+                    [("status", json!({"const": "ready"}))],
+                    [(
+                        "fault_injection",
+                        about(
+                            json!({"const": true}),
+                            "only of a server that was started for tests of what a panic costs",
+                        ),
+                    )],
+                ),
+            ),
             ("Health", self.health()),
             ("Models", models()),
             ("Ticket", ticket()),
