@@ -50,7 +50,7 @@ fn passage(number: usize) -> ScoredPassage {
 
 /// All kinds of events of a turn that was answered, with tokens that end inside words.
 fn answered(name: &str, turn: &str, first_seq: u64, ms: u64, tokens: &[&str]) -> TurnChange {
-    let workflow = |node, position| TurnEvent::Workflow { node, message: "wörk".into(), position };
+    let workflow = |node, position| TurnEvent::Workflow { node, message: "wörk".into(), position, wait: None };
     let sources = vec![passage(1), passage(2)];
     let citation = Citation { source: 2, span: CharSpan { start: 0, end: 4 }, score: 0.7 };
     let done = Completion {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use actix::{Actor, Addr};
 use futures_util::future::BoxFuture;
-use mentor_actors::admission::Admission;
+use mentor_actors::admission::{Admission, Bounds};
 use mentor_actors::conversations::{Conversation, ConversationSettings, ConversationsActor, Open};
 use mentor_actors::domain::*;
 use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorkers};
@@ -41,6 +41,11 @@ impl Measured {
             _ => None,
         };
         self.0.lock().unwrap().iter().filter_map(method).collect()
+    }
+
+    /// Everything so far.
+    pub fn all(&self) -> Vec<Measurement> {
+        self.0.lock().unwrap().clone()
     }
 
     /// How many sentences were found with and without a source.
@@ -86,12 +91,15 @@ pub struct Script {
     /// Texts that make the embedder panic.
     pub poison: &'static str,
     pub gate: Arc<Gate>,
+    pub embed_workers: usize,
     /// What the embedder passes before each batch.
     pub embedder_gate: Arc<Gate>,
     pub telemetry: Arc<dyn Telemetry>,
     pub engine_fails_at_step: Option<usize>,
     pub settings: TurnSettings,
     pub admission: usize,
+    /// What one client may have of the places.
+    pub client_percent: usize,
     pub queue: usize,
     /// What conversations are kept in: given to two tutors, the second one is the first after a restart.
     pub kept: FakeConversations,
@@ -108,11 +116,13 @@ impl Default for Script {
             score: 0.9,
             poison: "poison",
             gate,
+            embed_workers: 2,
             embedder_gate,
             telemetry: Arc::new(Silent),
             engine_fails_at_step: None,
             settings: settings(),
             admission: 8,
+            client_percent: 100,
             queue: 8,
             kept: FakeConversations::default(),
         }
@@ -147,6 +157,7 @@ pub fn settings() -> TurnSettings {
 struct FakeEmbedder {
     poison: &'static str,
     gate: Arc<Gate>,
+    embedded: Arc<Mutex<Vec<String>>>,
 }
 
 impl Embedder for FakeEmbedder {
@@ -160,6 +171,7 @@ impl Embedder for FakeEmbedder {
 
     fn embed(&mut self, texts: &[String]) -> Result<Vec<Embedding>, EngineError> {
         self.gate.pass();
+        self.embedded.lock().unwrap().extend_from_slice(texts);
         assert!(!texts.iter().any(|text| text.contains(self.poison)), "poisoned text");
         Ok(texts.iter().map(|_| vec![1.0, 0.0]).collect())
     }
@@ -348,6 +360,8 @@ pub struct Tutor {
     pub kept: FakeConversations,
     /// What reached the engine, in order.
     pub begun: Generations,
+    /// Texts that reached an embedder, in order.
+    pub embedded: Arc<Mutex<Vec<String>>>,
 }
 
 impl Tutor {
@@ -355,10 +369,16 @@ impl Tutor {
         let telemetry = script.telemetry;
         let budget = RestartBudget { backoff: Duration::ZERO, ..RestartBudget::default() };
         let (poison, gate) = (script.poison, script.embedder_gate);
-        let embedders: Factory<BoxedEmbedder> =
-            Arc::new(move || Ok(Box::new(FakeEmbedder { poison, gate: gate.clone() })));
+        let embedded = Arc::<Mutex<Vec<String>>>::default();
+        let embedders: Factory<BoxedEmbedder> = {
+            let embedded = embedded.clone();
+            Arc::new(move || Ok(Box::new(FakeEmbedder { poison, gate: gate.clone(), embedded: embedded.clone() })))
+        };
         let (embedding, _, _) =
-            EmbeddingWorkers::start(&embedders, 2, script.queue, budget, &telemetry).unwrap().ready().unwrap();
+            EmbeddingWorkers::start(&embedders, script.embed_workers, script.queue, budget, &telemetry)
+                .unwrap()
+                .ready()
+                .unwrap();
         let (pieces, gate, first) = (script.pieces, script.gate, Mutex::new(script.engine_fails_at_step));
         let begun = Generations::default();
         let engine_begun = begun.clone();
@@ -378,14 +398,16 @@ impl Tutor {
             settings: Arc::new(script.settings),
             documents: Arc::new(NoFilter),
         };
-        let admission = Admission::new(script.admission);
+        let bounds =
+            Bounds { turns: script.admission, prompt_tokens: usize::MAX, client_percent: script.client_percent };
+        let admission = Admission::new(bounds, generator.outlook(), services.telemetry.clone());
         let kept = script.kept.clone();
         let stores: Factory<BoxedStore> = Arc::new(move || Ok(Box::new(script.kept.clone())));
         let (storage, _) = Storage::start(&stores, budget, &services.telemetry).unwrap();
         let settings = ConversationSettings { limit: 4, idle_after: Duration::from_secs(3600), keep: None };
         let conversations =
             ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings).start();
-        Self { conversations, services, store, generator, embedding, storage, admission, kept, begun }
+        Self { conversations, services, store, generator, embedding, storage, admission, kept, begun, embedded }
     }
 
     pub async fn open(&self, name: &str) -> Conversation {
@@ -408,6 +430,7 @@ impl Drop for Tutor {
 pub fn question(turn: &str, message: &str) -> TurnRequest {
     TurnRequest {
         turn_id: TurnId::parse(turn).unwrap(),
+        client: None,
         message: message.into(),
         options: AnswerOptions::default(),
         abandon_after: Duration::from_secs(30),

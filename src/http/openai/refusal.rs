@@ -8,7 +8,7 @@ use mentor_actors::domain::{ErrorCode, TurnError};
 use serde_json::{Value, json};
 
 use crate::http::ApiError;
-use crate::http::errors::status;
+use crate::http::errors::{retry_seconds, status};
 
 /// Why a request is not answered.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl ResponseError for Refusal {
     fn error_response(&self) -> HttpResponse<BoxBody> {
         let mut response = HttpResponse::build(self.status);
         if let Some(wait) = self.error.retry_after {
-            response.insert_header((RETRY_AFTER, wait.as_secs().max(1)));
+            response.insert_header((RETRY_AFTER, retry_seconds(wait)));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((WWW_AUTHENTICATE, "Bearer"));
