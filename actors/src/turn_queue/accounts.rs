@@ -14,6 +14,8 @@ use std::hash::Hash;
 pub(super) struct Accounts<K> {
     clock: u64,
     accounts: HashMap<K, Account>,
+    /// Most that were active at once since anybody has been waiting.
+    crowd: usize,
 }
 
 #[derive(Debug, Default)]
@@ -38,23 +40,27 @@ impl Account {
 
 impl<K> Default for Accounts<K> {
     fn default() -> Self {
-        Self { clock: 0, accounts: HashMap::new() }
+        Self { clock: 0, accounts: HashMap::new(), crowd: 0 }
     }
 }
 
 impl<K: Eq + Hash> Accounts<K> {
     /// A piece of work of this account begins to wait.
     pub(super) fn join(&mut self, key: K) {
-        let waiting = || self.accounts.values().filter(|account| account.waiting > 0);
-        let first = waiting().map(Account::ended).min().unwrap_or(self.clock);
-        let last = waiting().map(|account| account.served).max().unwrap_or(self.clock);
-        // Never before or behind all that wait: guesses that are wrong again and again must not drive the clock away from them.
-        let clock = self.clock.clamp(first, last);
+        let waiting = self.accounts.values().filter(|account| account.waiting > 0);
+        let first = waiting.map(Account::ended).min().unwrap_or(self.clock);
+        // Not before all that wait already: who has just come is not served again and again to catch up.
+        let clock = self.clock.max(first);
         let account = self.accounts.entry(key).or_default();
         // One that is active has not saved up anything, but for what others got while it had less to do.
         let start = if account.is_active() { first } else { clock };
         account.served = account.served.max(start);
         account.waiting += 1;
+        self.crowd = self.crowd.max(self.active());
+    }
+
+    fn active(&self) -> usize {
+        self.accounts.values().filter(|account| account.is_active()).count()
     }
 
     /// A waiting piece is gone without having been taken.
@@ -62,6 +68,7 @@ impl<K: Eq + Hash> Accounts<K> {
         if let Some(account) = self.accounts.get_mut(key) {
             account.waiting = account.waiting.saturating_sub(1);
         }
+        self.calm();
         self.forget();
     }
 
@@ -73,12 +80,12 @@ impl<K: Eq + Hash> Accounts<K> {
             account.underway += expected;
             account.served += expected;
         }
+        self.calm();
     }
 
     /// A piece that was taken has ended, and had `actual` units where `expected` were counted.
     pub(super) fn end(&mut self, key: &K, expected: u64, actual: u64) {
-        let active = self.accounts.values().filter(|account| account.is_active()).count().max(1);
-        self.clock += actual.div_ceil(active as u64);
+        self.clock += actual.div_ceil(self.active().max(1) as u64);
         if let Some(account) = self.accounts.get_mut(key) {
             account.running = account.running.saturating_sub(1);
             account.underway = account.underway.saturating_sub(expected);
@@ -97,6 +104,12 @@ impl<K: Eq + Hash> Accounts<K> {
         self.clock
     }
 
+    /// How far the clock goes on while so many units are served, with as many active as there have been. It stays the same while
+    /// those who wait are served and nobody comes.
+    pub(super) fn length(&self, units: u64) -> u64 {
+        units.div_ceil(self.crowd.max(1) as u64)
+    }
+
     /// Whether anything is remembered of it.
     pub(super) fn knows(&self, key: &K) -> bool {
         self.accounts.contains_key(key)
@@ -106,6 +119,12 @@ impl<K: Eq + Hash> Accounts<K> {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.accounts.len()
+    }
+
+    fn calm(&mut self) {
+        if self.accounts.values().all(|account| account.waiting == 0) {
+            self.crowd = 0;
+        }
     }
 
     /// Forgets who would begin at the clock anyway; all of them when nobody is active, since then nobody was kept waiting.
@@ -162,15 +181,13 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_is_not_sent_behind_everybody_by_guesses_that_were_wrong() {
+    fn one_who_comes_later_begins_later_also_when_nobody_has_been_served_yet() {
         let mut accounts = Accounts::default();
-        accounts.join("a");
-        accounts.join("a");
-        accounts.take(&"a", 1);
-        accounts.end(&"a", 100, 1_000);
-        accounts.accounts.get_mut("a").unwrap().served = 7;
-        accounts.join("new");
-        assert_eq!(accounts.start(&"new"), 7);
+        ["a", "b", "c", "d"].into_iter().for_each(|key| accounts.join(key));
+        accounts.take(&"a", 40);
+        accounts.end(&"a", 40, 40);
+        accounts.join("e");
+        assert_eq!((accounts.start(&"d"), accounts.start(&"e")), (0, 10));
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //! client that asks a hundred times at once waits for itself, and a class behind one key or address still goes in turn.
 //! Shares are counted in work, not in turns. Nothing is kept free for anybody: who is alone gets everything.
 //!
-//! The order is by the virtual time at which a turn would end if all were served at once, as in weighted fair queueing; the next
-//! turns of the same flow follow each other in it. It changes only when a turn comes, goes or ends.
+//! The order is by the virtual time at which a turn would begin if all were served at once, the turns of a flow one after the other
+//! (start-time fair queueing, Goyal et al. 1996), plus its own length at the speed at which virtual time goes on. So who comes first
+//! is served first, but for who has had much and who needs little. The order changes only when a turn comes, leaves, or ends sooner
+//! or later than expected.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -46,8 +48,8 @@ struct Waiting<J> {
     ticket: Ticket,
     flow: Flow,
     units: u64,
-    /// Its place within its flow: what the client had been served when it came, plus its own work.
-    due: u64,
+    /// When it came, in the virtual time of its client's conversations.
+    came: u64,
     job: J,
 }
 
@@ -75,8 +77,8 @@ impl<J> FairQueue<J> {
         self.clients.join(flow.client.clone());
         let conversations = self.conversations.entry(flow.client.clone()).or_default();
         conversations.join(flow.conversation.clone());
-        let due = conversations.clock() + units;
-        self.waiting.push(Waiting { ticket, flow, units, due, job });
+        let came = conversations.clock();
+        self.waiting.push(Waiting { ticket, flow, units, came, job });
         ticket
     }
 
@@ -135,35 +137,48 @@ impl<J> FairQueue<J> {
 
     /// Places in `waiting`, the next one first.
     fn order(&self) -> Vec<usize> {
+        let among = |client| self.conversations.get(client);
+        let length_among = |client, units| among(client).map_or(units, |accounts: &Accounts<_>| accounts.length(units));
         let mut order: Vec<usize> = (0..self.waiting.len()).collect();
-        order.sort_unstable_by_key(|&index| (self.waiting[index].due, self.waiting[index].ticket));
+        order.sort_by_cached_key(|&index| {
+            let Waiting { flow, units, came, ticket, .. } = &self.waiting[index];
+            (came + length_among(&flow.client, *units), *ticket)
+        });
         let order = self.line_up(
             order,
             |flow| (&flow.client, &flow.conversation),
-            |(client, conversation)| self.conversations.get(*client).map_or(0, |accounts| accounts.start(conversation)),
+            |(client, conversation)| among(client).map_or(0, |accounts| accounts.start(conversation)),
+            |(client, _), units| length_among(client, units),
         );
-        self.line_up(order, |flow| &flow.client, |client| self.clients.start(client))
+        self.line_up(
+            order,
+            |flow| &flow.client,
+            |client| self.clients.start(client),
+            |_, units| self.clients.length(units),
+        )
     }
 
-    /// Merges lines, each of which keeps its order, by the virtual time at which their turns end.
+    /// Merges lines, each of which keeps its order, by the virtual time at which each turn begins, plus its length.
     fn line_up<'a, K: Eq + Hash>(
         &'a self,
         order: Vec<usize>,
         line_of: impl Fn(&'a Flow) -> K,
         start: impl Fn(&K) -> u64,
+        length: impl Fn(&K, u64) -> u64,
     ) -> Vec<usize> {
-        let mut ends: HashMap<K, u64> = HashMap::new();
-        let ends = order.into_iter().map(|index| {
+        let mut begins: HashMap<K, u64> = HashMap::new();
+        let dues = order.into_iter().map(|index| {
             let Waiting { flow, units, ticket, .. } = &self.waiting[index];
             let line = line_of(flow);
-            let begin = start(&line);
-            let end = ends.entry(line).or_insert(begin);
-            *end += units;
-            (*end, *ticket, index)
+            let (first, length) = (start(&line), length(&line, *units));
+            let begin = begins.entry(line).or_insert(first);
+            let due = *begin + length;
+            *begin += units;
+            (due, *ticket, index)
         });
-        let mut ends: Vec<_> = ends.collect();
-        ends.sort_unstable();
-        ends.into_iter().map(|(_, _, index)| index).collect()
+        let mut dues: Vec<_> = dues.collect();
+        dues.sort_unstable();
+        dues.into_iter().map(|(_, _, index)| index).collect()
     }
 
     fn forget(&mut self) {

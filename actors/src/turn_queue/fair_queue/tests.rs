@@ -199,8 +199,8 @@ fn random_arrivals_lose_nothing_and_starve_nobody() {
             }
             if let Some(number) = generator.step(&mut random) {
                 let waited = step - came.remove(&number).unwrap();
-                // Turns differ a thousand times in length, so a long one is overtaken by many short ones; but not for ever.
-                assert!(waited < 40 * PLACES as u64, "seed {seed}: turn {number} waited {waited} steps");
+                // The busiest client has half of the places and a fifth of the slots; the rest is for lengths that differ.
+                assert!(waited < 8 * PLACES as u64, "seed {seed}: turn {number} waited {waited} steps");
             }
             let accounts = generator.queue.remembered();
             assert!(accounts < 4 * (PLACES + SLOTS), "seed {seed}: {accounts} accounts");
@@ -208,6 +208,28 @@ fn random_arrivals_lose_nothing_and_starve_nobody() {
         let inside = (generator.queue.len() + generator.running.len()) as u64;
         assert_eq!(generator.pushed, generator.ended + generator.removed + inside, "seed {seed}");
         assert_eq!(came.len(), generator.queue.len());
+    }
+}
+
+#[test]
+fn conversations_that_ask_once_are_answered_about_in_the_order_in_which_they_come() {
+    for different in [false, true] {
+        for by_client in [false, true] {
+            let (mut random, mut queue) = (Random(7), FairQueue::default());
+            let mut came = 0;
+            for step in 0..2_000 {
+                while queue.len() < PLACES {
+                    came += 1;
+                    let flow = if by_client { flow(came, 0) } else { flow(0, came) };
+                    queue.push(flow, if different { 1 + random.below(LARGEST) } else { LARGEST }, step);
+                }
+                let (_, taken, since) = queue.pop().unwrap();
+                let units = taken.expected();
+                queue.end(&taken, units);
+                let most = PLACES * if different { 3 } else { 1 };
+                assert!(step - since <= most, "{} steps, where {PLACES} wait", step - since);
+            }
+        }
     }
 }
 
@@ -234,7 +256,7 @@ fn clients_that_always_want_more_get_the_same_however_they_ask() {
 
 #[test]
 fn the_order_that_is_told_is_the_order_that_comes_if_nobody_else_does() {
-    for seed in 0..50 {
+    for seed in 0..200 {
         let (mut random, mut generator) = (Random(seed), Generator::default());
         for _ in 0..PLACES {
             let client = usize::try_from(random.below(CLIENTS)).unwrap();
