@@ -90,7 +90,7 @@ fn start_embedding(
     let mut embedder = EmbedderConfig::new(&files.folder, &files.runtime);
     embedder.device = config.device.into();
     embedder.intra_threads = threads;
-    embedder.arithmetic = config.embed_arithmetic.on_this_machine();
+    embedder.arithmetic = config.embed_arithmetic.on_this_machine()?;
     let loaded = Arc::new(OnceLock::new());
     let factory: Factory<BoxedEmbedder> = {
         let loaded = loaded.clone();

@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use mentor_actors::domain::{ErrorCode, TurnError};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::wire::error_json;
 
@@ -43,8 +43,7 @@ impl From<TurnError> for ApiError {
 }
 
 /// What `Retry-After` says: whole seconds, at least one and never too few.
-#[must_use]
-pub fn retry_seconds(wait: Duration) -> u64 {
+fn retry_seconds(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
 }
 
@@ -77,15 +76,21 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        let mut response = HttpResponse::build(self.status);
-        if let Some(wait) = self.error.retry_after {
-            response.insert_header((RETRY_AFTER, retry_seconds(wait)));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
-        }
-        response.json(json!({"error": error_json(&self.error), "detail": self.error.message}))
+        let body = json!({"error": error_json(&self.error), "detail": self.error.message});
+        response(self.status, &self.error, &body)
     }
+}
+
+/// An error in the shape of `body`, with the header fields that go with it.
+pub fn response(status: StatusCode, error: &TurnError, body: &Value) -> HttpResponse {
+    let mut response = HttpResponse::build(status);
+    if let Some(wait) = error.retry_after {
+        response.insert_header((RETRY_AFTER, retry_seconds(wait)));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+    }
+    response.json(body)
 }
 
 #[cfg(test)]
