@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use anyhow::{Context as _, bail};
-use mentor_actors::admission::Admission;
+use mentor_actors::admission::{Admission, Bounds};
 use mentor_actors::batching::{BatchEngine, BatchSettings};
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::conversations::{ConversationSettings, ConversationsActor};
@@ -626,7 +626,7 @@ impl Tutor {
             settings: Arc::new(turn_settings(config, &self.generator.info.sampling)),
             documents: Arc::new(StoredDocuments::new(store.clone())),
         };
-        let admission = Admission::new(config.max_turns);
+        let admission = Admission::new(bounds(config), self.generator.worker.outlook(), telemetry.clone());
         let settings = conversation_settings(config);
         let conversations = ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings);
         let health = watchdogs.iter().map(Watchdog::health).collect();
@@ -675,6 +675,15 @@ pub fn context_chars(config: &Config) -> usize {
     /// Tokens of the prompt that are no passage: instructions, question, names of files.
     const OTHER_TOKENS: usize = 120;
     config.prompt_tokens.saturating_sub(OTHER_TOKENS) * TOKEN_CHARS
+}
+
+/// What may be in the program at once.
+fn bounds(config: &Config) -> Bounds {
+    let prompt_tokens = match config.max_queued_tokens {
+        0 => config.max_turns.saturating_mul(config.prompt_tokens),
+        tokens => tokens,
+    };
+    Bounds { turns: config.max_turns, prompt_tokens, client_percent: config.client_share_percent }
 }
 
 fn conversation_settings(config: &Config) -> ConversationSettings {

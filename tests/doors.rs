@@ -1,5 +1,7 @@
 //! REST and WebSocket over real sockets, with fakes behind the ports.
 
+#[path = "doors/admission.rs"]
+mod admission;
 #[path = "doors/clients.rs"]
 mod clients;
 #[path = "doors/contract.rs"]

@@ -9,6 +9,7 @@
 //! | a follow-up becomes a question that stands alone | [`query`] |
 //! | it is embedded by a pool of worker threads | [`embedding`], [`workers`], [`queue`] |
 //! | the store is searched | [`retrieval`], [`ranking`], [`reranking`] |
+//! | it waits for the generator, in a fair order | [`turn_queue`], [`workload`] |
 //! | prompt, generation | [`prompt`], [`generation`] |
 //! | each sentence finds its source | [`attribution`] |
 //! | events wait, numbered, for readers | [`turn_log`] |
@@ -46,4 +47,6 @@ pub mod supervision;
 pub mod telemetry;
 pub mod turn;
 pub mod turn_log;
+pub mod turn_queue;
 pub mod workers;
+pub mod workload;
