@@ -96,6 +96,9 @@ pub struct ServeArgs {
     /// Keep a parent process that starts the server again when it dies, as some errors of a GPU make it.
     #[arg(long)]
     pub supervised: bool,
+    /// For load tests: no model; instead of answers, so many words a second in each of `slots` answers at once.
+    #[arg(long, hide = true, value_name = "TOKENS_PER_S")]
+    pub fake_generator: Option<f64>,
 }
 
 /// Arguments of `ingest`.

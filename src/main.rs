@@ -42,8 +42,8 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
     let config = Config::load(cli.config.as_deref(), cli.values)?;
     start_log(&config.log)?;
     match cli.command {
-        Command::Serve(ServeArgs { supervised: true }) => commands::supervise(),
-        Command::Serve(ServeArgs { supervised: false }) => commands::serve(&config),
+        Command::Serve(ServeArgs { supervised: true, .. }) => commands::supervise(),
+        Command::Serve(ServeArgs { fake_generator, .. }) => commands::serve(&config, fake_generator),
         Command::Ingest(arguments) => commands::ingest(&config, &arguments),
         Command::Ask(arguments) => commands::ask(&config, arguments),
         Command::Search(arguments) => commands::search(&config, &arguments),

@@ -14,7 +14,8 @@
 //! | events wait, numbered, for readers | [`turn_log`] |
 //! | all of it is kept, and read again after a sleep or a restart | [`keeper`], [`storage`], [`memory_store`] |
 //!
-//! Engines stand behind the traits of [`ports`]; [`turn`] is where the steps follow each other.
+//! Engines stand behind the traits of [`ports`]; [`turn`] is where the steps follow each other. [`fake_engine`] stands in for a
+//! model where everything else is to be loaded.
 
 #![warn(clippy::unwrap_used)]
 
@@ -27,6 +28,7 @@ pub mod conversations;
 pub mod deadline;
 pub mod domain;
 pub mod embedding;
+pub mod fake_engine;
 pub mod generation;
 mod keeper;
 pub mod memory_store;

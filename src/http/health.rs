@@ -5,6 +5,7 @@ use mentor_actors::domain::{CorpusStats, ErrorCode, TurnError};
 use serde_json::json;
 
 use super::{ApiError, Doors};
+use crate::engines::FAKE_BACKEND;
 use crate::guard::{Client, Scope};
 
 /// The process answers.
@@ -13,11 +14,15 @@ pub async fn live() -> HttpResponse {
 }
 
 /// Every worker is up, the store can be read, and a remote server is not given up for a while; 503 otherwise, with the reason for
-/// those who may see the metrics.
+/// those who may see the metrics. A fake generator is named, so that nobody takes such a server for a tutor.
 pub async fn ready(client: Client, doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
     let (_, problems) = look(&doors).await;
     if problems.is_empty() {
-        return Ok(HttpResponse::Ok().json(json!({"status": "ready"})));
+        let mut ready = json!({"status": "ready"});
+        if doors.models.generation_backend == FAKE_BACKEND {
+            ready["generator"] = json!(doors.models.generator);
+        }
+        return Ok(HttpResponse::Ok().json(ready));
     }
     let reason = if client.may(Scope::Metrics) { problems.join("; ") } else { "not ready".to_owned() };
     Err(TurnError::new(ErrorCode::Unavailable, reason).into())

@@ -83,7 +83,13 @@ impl Schemas {
             ),
             ("Stats", self.stats()),
             ("Alive", object([("status", json!({"const": "alive"}))], [])),
-            ("Ready", object([("status", json!({"const": "ready"}))], [])),
+            (
+                "Ready",
+                object(
+                    [("status", json!({"const": "ready"}))],
+                    [("generator", about(text(), "its name, where it is a fake"))],
+                ),
+            ),
             ("Health", self.health()),
             ("Models", models()),
             ("Ticket", ticket()),
