@@ -6,6 +6,7 @@ mod conversations;
 mod documents;
 mod errors;
 mod feedback;
+mod frame_sizes;
 mod gate;
 mod health;
 mod jobs;

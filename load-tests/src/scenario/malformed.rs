@@ -111,6 +111,7 @@ pub async fn run(bench: &Arc<Bench>, arguments: &MalformedArgs) -> anyhow::Resul
         for (name, bytes, answer) in kinds() {
             match send(bench, &format!("{name}-{round}"), &bytes, answer).await {
                 Ok(()) => bench.figures.count("answered_as_said"),
+                Err(failure) if failure.code == "connect_failed" => bench.figures.failed(&failure),
                 Err(failure) => {
                     let detail = format!("{name}: wanted {answer:?}, but {}: {}", failure.code, failure.detail);
                     bench.figures.broken(&[Violation { rule: Rule::MalformedIsRefused, detail }]);

@@ -10,10 +10,14 @@ use tokio::task::JoinSet;
 use super::readers::{ALONE, BESIDE, compare, read};
 use crate::bench::{Bench, Common, HighWater};
 use crate::frame::ClientFrame;
-use crate::student::Student;
+use crate::student::{Names, Student};
 
 /// Half of the slow clients hold so little that they are stuck at once; the kernel of the others takes what nobody reads.
 const TIGHT_BUFFER_BYTES: u32 = 4 * 1_024;
+
+/// What the slow clients' places are called while clients have them that read.
+const BEHAVING: Names =
+    Names { first_token: "others_first_token_ms", token_delay: "others_delay_ms", total: "others_total_ms" };
 
 /// How often a slow client asks for everything once more, so that there is more to send than any buffer holds.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -26,11 +30,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Arguments of `slow`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "An answer should take longer than the 30 s in which the server has to be rid of slow clients.
+#[command(
+    after_help = "First all of them read, then those that are slow do not: so what is compared has the same number of answers, and
+growth_mib is what not reading costs a server that has given as many answers before. An answer should take longer than the 30 s in which the server has to be rid of slow clients.
 
 Example:
   mentor-load slow --questions q.jsonl --pid 4711 --healthy 50 --slow 100 --max-tokens 900 \\
-    --at-most growth_mib=25 --at-most evicted_after_s=30 --at-most delay_p99_ratio=1.5")]
+    --at-most growth_mib=25 --at-most evicted_after_s=30 --at-most delay_p99_ratio=1.5"
+)]
 pub struct SlowArgs {
     #[command(flatten)]
     pub common: Common,
@@ -49,7 +56,9 @@ pub struct SlowArgs {
 pub async fn run(bench: &Arc<Bench>, arguments: &SlowArgs) -> anyhow::Result<()> {
     let figures = &bench.figures;
     let open = Arc::new(AtomicUsize::new(0));
-    read(bench, &open, ALONE, arguments.healthy).await?;
+    let (alone, others) =
+        tokio::join!(read(bench, &open, ALONE, arguments.healthy), read(bench, &open, BEHAVING, arguments.slow));
+    alone.and(others)?;
     let (before, memory) = (bench.resident_mib(), HighWater::start(bench.clone()));
     let evicted_before = metric(bench, "mentor_ws_evictions_total").await;
     let mut slow: JoinSet<()> = (0..arguments.slow).map(|number| never_read(bench.clone(), number)).collect();
