@@ -16,7 +16,8 @@
 //! | all of it is kept, and read again after a sleep or a restart | [`keeper`], [`storage`], [`memory_store`] |
 //! | a panic costs one turn, and what was lost is there again | [`workers`], [`supervision`], [`health`], [`fault`] |
 //!
-//! Engines stand behind the traits of [`ports`]; [`turn`] is where the steps follow each other.
+//! Engines stand behind the traits of [`ports`]; [`turn`] is where the steps follow each other. [`fake_engine`] stands in for a
+//! model where everything else is to be loaded.
 
 #![warn(clippy::unwrap_used)]
 
@@ -29,6 +30,7 @@ pub mod conversations;
 pub mod deadline;
 pub mod domain;
 pub mod embedding;
+pub mod fake_engine;
 pub mod fault;
 pub mod generation;
 pub mod health;

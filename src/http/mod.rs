@@ -8,6 +8,7 @@ mod entrance;
 mod errors;
 mod faults;
 mod feedback;
+mod frame_sizes;
 mod gate;
 mod health;
 mod jobs;

@@ -11,11 +11,14 @@ use mentor_actors::conversation::{Cancel, StartSibling};
 use mentor_actors::conversations::Conversation;
 use mentor_actors::domain::{ConversationId, ErrorCode, Owner, TurnError, TurnId};
 use mentor_actors::turn_log::{Cursor, Lagged};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::body::{self, MAX_JSON_BYTES};
 use super::connection::{Connection, TAKES_NOTHING};
 use super::entrance::{self, LetIn};
+use super::frame_sizes::limited;
 use super::wire::{self, AskBody, ClientFrame, SiblingBody};
 use super::{ApiError, COME_BACK_AFTER, Doors, owner};
 use crate::faults::Part;
@@ -62,6 +65,7 @@ fn start(
     let wrong = |error| TurnError::new(ErrorCode::InvalidRequest, format!("a WebSocket handshake is wanted: {error}"));
     ws::handshake(&request).map_err(|error| ApiError::from(wrong(error)))?;
     let now = Instant::now();
+    let too_large = Rc::new(Cell::new(false));
     let socket = Socket {
         doors,
         client,
@@ -71,11 +75,15 @@ fn start(
         connection: request.conn_data::<Connection>().copied(),
         bound: None,
         events: None,
+        announced: None,
         heard: now,
         beaten: now,
         stood_still: false,
+        sent_before: None,
+        too_large: too_large.clone(),
         fragments: None,
     };
+    let payload = limited(payload, MAX_JSON_BYTES, too_large);
     ws::WsResponseBuilder::new(socket, &request, payload).frame_size(MAX_JSON_BYTES).start()
 }
 
@@ -95,11 +103,17 @@ struct Socket {
     bound: Option<(ConversationId, Conversation)>,
     /// The stream that reads its log.
     events: Option<SpawnHandle>,
+    /// The last event before those that are sent without being asked for; until the client resumes.
+    announced: Option<u64>,
     heard: Instant,
     /// When the heart last beat: it stands still while the connection's buffers are full.
     beaten: Instant,
     /// Whether it stood still before that for as long as the operating system lets a client take nothing.
     stood_still: bool,
+    /// Bytes that had been sent when the heart last beat.
+    sent_before: Option<u64>,
+    /// Whether a frame said that it is too large.
+    too_large: Rc<Cell<bool>>,
     /// Parts of a message that comes in several frames.
     fragments: Option<Vec<u8>>,
 }
@@ -152,9 +166,12 @@ impl Socket {
     fn beat(&mut self, ctx: &mut Ctx) {
         self.stood_still = self.beaten.elapsed() >= TAKES_NOTHING;
         self.beaten = Instant::now();
-        let is_delivering = || self.connection.is_some_and(Connection::is_delivering);
+        let delivery = self.connection.and_then(Connection::delivery);
+        // While an answer is written there is always something under way: what counts is what was sent a beat ago.
+        let is_delivering = self.sent_before.zip(delivery).is_some_and(|(sent, now)| now.arrived < sent);
+        self.sent_before = delivery.map(|now| now.sent);
         let is_silent = self.heard.elapsed() > self.doors.heartbeat * SILENT_BEATS;
-        if is_silent && !self.stood_still && !is_delivering() {
+        if is_silent && !self.stood_still && !is_delivering {
             self.doors.metrics.ws_evictions.with_label_values(&["silent"]).inc();
             ctx.stop();
         } else {
@@ -191,6 +208,7 @@ impl Socket {
         let model = &self.doors.models.generator;
         send(ctx, &wire::ready(id.as_str(), last_seq, model, conversation.state.is_busy()));
         self.follow(conversation, last_seq, ctx);
+        self.announced = Some(last_seq);
     }
 
     /// Reads the conversation's log after that number, instead of where it read before.
@@ -309,7 +327,10 @@ impl Socket {
             let message = format!("cannot resume after {after}: the last event is {last}");
             return refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message));
         }
-        self.follow(&conversation, after, ctx);
+        // What a client asks for that had seen everything before `ready` comes already: twice would be too often.
+        if self.announced.take() != Some(after) {
+            self.follow(&conversation, after, ctx);
+        }
     }
 
     /// Puts a message together that comes in several frames, up to the size that one frame may have.
@@ -356,6 +377,7 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Socket {
                 ctx.stop();
             }
             Err(ProtocolError::Overflow) => refuse_size(ctx),
+            Err(ProtocolError::Io(_)) if self.too_large.get() => refuse_size(ctx),
             // The codec reports text that is not UTF-8 this way.
             Err(ProtocolError::Io(_)) => close(ctx, CloseCode::Invalid, "text must be UTF-8"),
             Err(error) => close(ctx, CloseCode::Protocol, &error.to_string()),
