@@ -387,23 +387,18 @@ impl Turn {
         let (text, passages) = (answer.to_owned(), sources.to_vec());
         // Milliseconds of work, which the other conversations should not wait for.
         let examining = tokio::task::spawn_blocking(move || Examination::of(&text, &passages));
-        let examined = match tokio::time::timeout(EXAMINED_WITHIN, examining).await {
-            Ok(Ok(examined)) => examined,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "an answer was not attributed");
-                return Attribution::default();
-            }
-            Err(_) => {
-                tracing::error!(seconds = EXAMINED_WITHIN.as_secs(), "an answer was not attributed in time");
-                return Attribution::default();
-            }
+        let examined = tokio::time::timeout(EXAMINED_WITHIN, examining).await;
+        let examined = examined.map_err(|late| late.to_string()).and_then(|done| done.map_err(|lost| lost.to_string()));
+        let Ok(examined) = examined.inspect_err(|error| tracing::error!(error, "an answer was not attributed")) else {
+            return Attribution::default();
         };
         let (found, method) = if examined.doubtful_texts().is_empty() {
             (examined.conclude(&[]), AttributionMethod::Words)
         } else {
             let texts = examined.doubtful_texts().to_vec();
-            let embed = EmbedTexts { texts, deadline: Deadline::after(PATIENCE), cancel: self.cancel.clone() };
-            match self.services.embedding.send(embed).await.unwrap_or_else(|_| Err(gone("embedder"))) {
+            let (deadline, cancel) = (Deadline::after(PATIENCE), self.cancel.clone());
+            let embed = EmbedTexts { texts, deadline, cancel };
+            match ask(deadline, &self.cancel, "embedder", self.services.embedding.send(embed)).await {
                 Ok(vectors) => (examined.conclude(&vectors), AttributionMethod::Meaning),
                 Err(error) => {
                     tracing::debug!(%error, "sentences are attributed by their words alone");

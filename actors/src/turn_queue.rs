@@ -93,17 +93,16 @@ impl<J> State<J> {
         Some((ticket, job))
     }
 
-    /// When each of these turns is taken, and, last, when one more would be; nothing where that is not known.
+    /// When each of these turns is taken, and, last, when one more would be; nothing before anything was measured.
     fn starts(&self, units: impl Iterator<Item = u64>, now: Instant) -> Vec<Duration> {
+        if !self.pace.is_known() {
+            return Vec::new();
+        }
         let left = |running: &Running| {
             self.pace.time_left(running.taken.expected(), now.saturating_duration_since(running.since))
         };
-        let running: Option<Vec<Duration>> = self.running.values().map(left).collect();
-        let waiting: Option<Vec<Duration>> = units.map(|units| self.pace.time_for(units)).collect();
-        match (running, waiting) {
-            (Some(running), Some(waiting)) => starts(self.slots, running, waiting),
-            _ => Vec::new(),
-        }
+        let running = self.running.values().filter_map(left);
+        starts(self.slots, running, units.filter_map(|units| self.pace.time_for(units)))
     }
 }
 
@@ -291,6 +290,7 @@ mod tests {
         let queue = TurnQueue::new(4);
         assert_eq!(queue.outlook().wait(), None);
         queue.serve(1);
+        assert_eq!(queue.outlook().wait(), None);
         let push = || queue.try_push(flow(), WORK, "turn").unwrap();
         push();
         assert_eq!(queue.outlook().wait(), None);

@@ -57,6 +57,11 @@ impl Pace {
         }
     }
 
+    /// Whether any turn has ended.
+    pub(super) fn is_known(&self) -> bool {
+        self.answer_tokens.is_some()
+    }
+
     /// Units that a turn is expected to have: its answer as long as answers are, or as long as it may be.
     pub(super) fn expect(&self, work: Workload) -> u64 {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // thousands, and never below zero
