@@ -184,6 +184,11 @@ configuration! {
     llm_idle_s / "MENTOR_LLM_IDLE_S": u64 = 20;
     /// Embedder: a path to a sentence-transformers ONNX folder, or a name; empty for the default.
     embedder / "MENTOR_EMBEDDER": String = String::new();
+    /// Reranker: a path to a cross-encoder's ONNX folder (model.onnx, tokenizer.json), or the name of a folder among the models; empty
+    /// for none. It reads each question together with the passages that were found and puts the best first, which costs time.
+    reranker / "MENTOR_RERANKER": String = String::new();
+    /// How many passages of a question the reranker reads.
+    rerank_passages / "MENTOR_RERANK_PASSAGES": usize = 20;
     /// Where the engines run: auto, cpu or cuda.
     device / "MENTOR_DEVICE": Device = Device::Auto;
     /// What is logged, as a filter: error, warn, info, debug, or per module.
@@ -274,6 +279,9 @@ configuration! {
     max_connections / "MENTOR_MAX_CONNECTIONS": usize = 4_096;
     /// Seconds a turn may take.
     turn_time_limit_s / "MENTOR_TURN_TIME_LIMIT_S": u64 = 120;
+    /// Seconds that one step may take (a batch of at most `batch_tokens` tokens, a search, a write to the disk): while one takes
+    /// longer, the server says that it is not ready, and which part hangs.
+    step_deadline_s / "MENTOR_STEP_DEADLINE_S": u64 = 30;
     /// Seconds a turn goes on with nobody watching it.
     abandon_after_s / "MENTOR_ABANDON_AFTER_S": u64 = 30;
     /// Seconds that running answers get to end when the server is told to stop; what is not finished then is cut off and kept.
@@ -384,12 +392,14 @@ impl Config {
             ("slots", self.slots),
             ("batch_tokens", self.batch_tokens.given().unwrap_or(1)),
             ("embed_queue", self.embed_queue),
+            ("rerank_passages", self.rerank_passages),
             ("search_parallel", self.search_parallel),
             ("max_turns", self.max_turns),
             ("max_conversations", self.max_conversations),
             ("max_connections", self.max_connections),
             ("message_chars", self.message_chars),
             ("http_workers", self.http_workers),
+            ("step_deadline_s", self.step_deadline_s as usize),
             ("max_pages", self.max_pages as usize),
             ("max_upload_bytes", usize::try_from(self.max_upload_bytes).unwrap_or(usize::MAX)),
             ("max_upload_files", self.max_upload_files),

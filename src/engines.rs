@@ -1,24 +1,29 @@
 //! From the configuration to running engines and actors: the only place that names engines and actors together.
 
+mod reranking;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::Addr;
 use anyhow::{Context as _, bail};
 use mentor_actors::admission::Admission;
 use mentor_actors::batching::{BatchEngine, BatchSettings};
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::conversations::{ConversationSettings, ConversationsActor};
-use mentor_actors::domain::EngineError;
+use mentor_actors::domain::{EngineError, Found};
 use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorkers, StartingEmbeddingWorkers};
 use mentor_actors::fake_engine::{FakeEngine, FakeSettings};
 use mentor_actors::generation::{BoxedEngine, GenerationWorker, GeneratorActor, StartingGenerationWorker};
+use mentor_actors::health::Pulse;
 use mentor_actors::memory_store::MemoryStore;
-use mentor_actors::ports::{Extractor, Factory, Retriever, Sampling};
-use mentor_actors::retrieval::RetrieverActor;
+use mentor_actors::ports::{Extractor, Factory, Retriever, Sampling, SearchQuery};
+use mentor_actors::reranking::Reranking;
+use mentor_actors::retrieval::{RetrieverActor, search};
 use mentor_actors::storage::{BoxedStore, Storage};
+use mentor_actors::supervision::Watchdog;
 use mentor_actors::telemetry::{Silent, Telemetry};
 use mentor_actors::turn::{TurnServices, TurnSettings};
 use mentor_actors::workers::{RestartBudget, WorkerHealth, WorkerPool};
@@ -28,7 +33,7 @@ use mentor_engines::extract::reader::{DocumentReader, ReaderLimits};
 use mentor_engines::extract::recognition::TextRecognition;
 use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, StoreIdentity};
 use mentor_engines::llama::{GpuLayers, LlamaConfig, LlamaInfo, LlamaSource, SamplingPreferences};
-use mentor_engines::onnx::{EmbedderConfig, EmbedderInfo, OnnxEmbedder, OnnxTokenCounter};
+use mentor_engines::onnx::{EmbedderInfo, OnnxConfig, OnnxEmbedder, OnnxTokenCounter};
 use mentor_engines::remote::{RemoteConfig, RemoteInfo, RemoteSource, ServerAddress};
 use mentor_engines::sqlite::SqliteConversations;
 
@@ -37,6 +42,8 @@ use crate::documents::StoredDocuments;
 use crate::http::{EmbeddingDoor, ModelNames, Problem};
 use crate::ingest::IngestParts;
 use crate::models::ModelsDir;
+pub use reranking::LoadedReranker;
+use reranking::StartingReranker;
 
 /// Batches that may wait for the embedding workers during an ingest: enough that they never wait for the next one.
 const INGEST_QUEUE: usize = 16;
@@ -88,10 +95,10 @@ fn start_embedding(
     telemetry: &Arc<dyn Telemetry>,
 ) -> anyhow::Result<(StartingEmbeddingWorkers, Arc<OnceLock<LoadedEmbedder>>, usize)> {
     let (workers, threads) = embed_layout(config, default_workers);
-    let mut embedder = EmbedderConfig::new(&files.folder, &files.runtime);
+    let mut embedder = OnnxConfig::new(&files.folder, &files.runtime);
     embedder.device = config.device.into();
     embedder.intra_threads = threads;
-    embedder.arithmetic = config.embed_arithmetic.on_this_machine();
+    embedder.arithmetic = config.embed_arithmetic.on_this_machine()?;
     let loaded = Arc::new(OnceLock::new());
     let factory: Factory<BoxedEmbedder> = {
         let loaded = loaded.clone();
@@ -293,6 +300,37 @@ pub struct Retrieval {
     pub embedding: Embedding,
     /// Holds passages.
     pub store: Arc<dyn Retriever>,
+    /// Looks at what was found a second time, where one is configured.
+    pub reranker: Option<LoadedReranker>,
+}
+
+impl Retrieval {
+    /// An actor in front of the store, and of the reranker where there is one.
+    #[must_use]
+    pub fn retriever(&self, config: &Config, telemetry: &Arc<dyn Telemetry>, pulse: Arc<Pulse>) -> RetrieverActor {
+        let (running, waiting) = (config.search_parallel, config.search_queue);
+        RetrieverActor::new(self.store.clone(), running, waiting, telemetry.clone(), pulse).reranked(self.reranking())
+    }
+
+    /// What that actor does for a search, without it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn search(&self, query: SearchQuery) -> Result<Found, EngineError> {
+        search(&self.store, self.reranking().as_ref(), &query).await
+    }
+
+    fn reranking(&self) -> Option<Reranking> {
+        self.reranker.as_ref().map(|loaded| loaded.reranking.clone())
+    }
+
+    /// Lets its threads end, and waits for them.
+    pub fn stop(self) {
+        self.embedding.stop();
+        if let Some(reranker) = self.reranker {
+            reranker.stop();
+        }
+    }
 }
 
 /// Builds embedder and store.
@@ -302,9 +340,11 @@ pub struct Retrieval {
 pub fn for_retrieval(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Retrieval> {
     let files = embedder_files(config)?;
     let (starting, loaded, count) = start_embedding(config, &files, 1, config.embed_queue, telemetry)?;
+    let reranker = reranking::start(config, telemetry)?;
     let embedding = finish_embedding(starting, &loaded, count)?;
+    let reranker = reranker.map(StartingReranker::ready).transpose()?;
     let store = open_store(&config.data_dir, &embedding.info)?;
-    Ok(Retrieval { embedding, store })
+    Ok(Retrieval { embedding, store, reranker })
 }
 
 /// Embeds one text with the pool's own workers.
@@ -600,28 +640,31 @@ pub struct Actors {
     pub admission: Admission,
     /// What turns ask.
     pub services: TurnServices,
+    /// Of each actor that there is one of.
+    pub health: Vec<Arc<WorkerHealth>>,
 }
 
 impl Tutor {
     /// Starts the actors in front of the engines.
     #[must_use]
     pub fn start_actors(&self, config: &Config, storage: &Storage, telemetry: &Arc<dyn Telemetry>) -> Actors {
-        let Retrieval { embedding, store } = &self.retrieval;
-        let retriever =
-            RetrieverActor::new(store.clone(), config.search_parallel, config.search_queue, telemetry.clone());
+        let Retrieval { embedding, store, .. } = &self.retrieval;
+        let watchdogs @ [embedding_pool, retriever, generator, directory] =
+            &["embedding-pool", "retriever", "generator", "directory"].map(|name| Watchdog::of_one(name, telemetry));
+        let search = self.retrieval.retriever(config, telemetry, retriever.health().pulse());
         let services = TurnServices {
-            embedding: EmbeddingPoolActor::new(embedding.workers.clone()).start(),
-            retriever: retriever.start(),
-            generator: GeneratorActor::new(self.generator.worker.clone()).start(),
+            embedding: embedding_pool.start(EmbeddingPoolActor::new(embedding.workers.clone())),
+            retriever: retriever.start(search),
+            generator: generator.start(GeneratorActor::new(self.generator.worker.clone())),
             telemetry: telemetry.clone(),
             settings: Arc::new(turn_settings(config, &self.generator.info.sampling)),
             documents: Arc::new(StoredDocuments::new(store.clone())),
         };
         let admission = Admission::new(config.max_turns);
         let settings = conversation_settings(config);
-        let conversations =
-            ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings).start();
-        Actors { conversations, services, admission }
+        let conversations = ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings);
+        let health = watchdogs.iter().map(Watchdog::health).collect();
+        Actors { conversations: directory.start(conversations), services, admission, health }
     }
 
     /// What the program says of its models.
@@ -643,16 +686,18 @@ impl Tutor {
         EmbeddingDoor::new(Arc::new(counter.clone()), info.dimension, info.max_tokens)
     }
 
-    /// The workers' health, by name.
+    /// The workers' health.
     #[must_use]
-    pub fn health(&self) -> Vec<(&'static str, Arc<WorkerHealth>)> {
-        vec![("embed", self.retrieval.embedding.workers.health()), ("generate", self.generator.worker.health())]
+    pub fn health(&self) -> Vec<Arc<WorkerHealth>> {
+        let reranker = self.retrieval.reranker.as_ref().map(|loaded| loaded.reranking.health());
+        let others = [self.retrieval.embedding.workers.health(), self.generator.worker.health()];
+        others.into_iter().chain(reranker).collect()
     }
 
     /// Lets all threads end, and waits for them.
     pub fn stop(self) {
         self.generator.stop();
-        self.retrieval.embedding.stop();
+        self.retrieval.stop();
     }
 }
 

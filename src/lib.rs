@@ -11,6 +11,7 @@
 //! | [`eval`] | how good retrieval and answers are |
 //! | `archive` | a store in one file, and back |
 //! | [`drain`] | how a server stops without losing anything |
+//! | [`faults`] | panics that tests order |
 //! | [`guard`] | keys, tickets, origins, limits: who may do what |
 //! | [`http`] | REST, WebSocket, metrics, the page |
 //! | [`models`] | fetching and checking model files |
@@ -30,6 +31,7 @@ pub mod documents;
 pub mod drain;
 pub mod engines;
 pub mod eval;
+pub mod faults;
 pub mod guard;
 pub mod http;
 pub mod ingest;

@@ -43,7 +43,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
     start_log(&config.log)?;
     match cli.command {
         Command::Serve(ServeArgs { supervised: true, .. }) => commands::supervise(),
-        Command::Serve(ServeArgs { fake_generator, .. }) => commands::serve(&config, fake_generator),
+        Command::Serve(arguments) => commands::serve(&config, &arguments),
         Command::Ingest(arguments) => commands::ingest(&config, &arguments),
         Command::Ask(arguments) => commands::ask(&config, arguments),
         Command::Search(arguments) => commands::search(&config, &arguments),

@@ -44,6 +44,8 @@ pub struct Metrics {
     retrieve_score: Histogram,
     refusals: IntCounterVec,
     citations: IntCounterVec,
+    reranks: IntCounterVec,
+    rerank_seconds: Histogram,
     attributions: IntCounterVec,
     attribution_seconds: Histogram,
     slots: IntGaugeVec,
@@ -143,6 +145,8 @@ impl Metrics {
             retrieve_score: b.histogram("retrieve_top_score", "Similarity of the best passage", SCORES)?,
             refusals: b.counters("refusals_total", "Questions refused without generating", &["reason"])?,
             citations: b.counters("citations_total", "Sentences looked for in the sources", &["supported"])?,
+            reranks: b.counters("reranks_total", "Searches whose passages were to be looked at again", &["outcome"])?,
+            rerank_seconds: b.histogram("rerank_duration_seconds", "Time to look at passages again", SHORT_SECONDS)?,
             attributions: b.counters("attributions_total", "Answers compared with their sources", &["method"])?,
             attribution_seconds: b.histogram(
                 "attribution_duration_seconds",
@@ -248,6 +252,10 @@ impl Telemetry for Metrics {
             Measurement::Refused { reason } => self.refusals.with_label_values(&[reason]).inc(),
             Measurement::CitationChecked { supported } => {
                 self.citations.with_label_values(&[if supported { "true" } else { "false" }]).inc();
+            }
+            Measurement::Reranked { outcome, took } => {
+                self.reranks.with_label_values(&[outcome.as_str()]).inc();
+                self.rerank_seconds.observe(seconds(took));
             }
             Measurement::Attributed { method, took } => {
                 self.attributions.with_label_values(&[method.as_str()]).inc();

@@ -9,6 +9,8 @@ mod fakes;
 mod frames;
 #[path = "doors/openai.rs"]
 mod openai;
+#[path = "doors/panics.rs"]
+mod panics;
 #[path = "doors/schema.rs"]
 mod schema;
 #[path = "../actors/tests/support/mod.rs"]
@@ -66,6 +68,13 @@ impl Server {
     async fn call(&self, method: &'static str, path: &str, body: &str) -> (u16, Value) {
         let (status, text) = self.call_text(method, path, body).await;
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Asks until the answer has that status.
+    async fn call_until(&self, method: &'static str, path: &str, wanted: u16) {
+        let asking = async { while self.call(method, path, "").await.0 != wanted {} };
+        let asked = tokio::time::timeout(PATIENCE, asking).await;
+        asked.unwrap_or_else(|_| panic!("{method} {path} never answered {wanted}"));
     }
 
     async fn call_text(&self, method: &'static str, path: &str, body: &str) -> (u16, String) {
@@ -371,14 +380,17 @@ async fn a_rest_caller_that_leaves_frees_the_conversation() {
     drop(caller);
     gate.permit(1);
     // Asking in the same conversation works as soon as the abandoned turn has ended.
-    loop {
-        let (status, answer) = server.call("POST", "/api/search", r#"{"query":"x"}"#).await;
-        assert_eq!(status, 200, "{answer}");
-        let mut next = server.connect("/left").await;
-        if next.hear_type("ready").await["busy"] == false {
-            break;
+    let freed = async {
+        loop {
+            let (status, answer) = server.call("POST", "/api/search", r#"{"query":"x"}"#).await;
+            assert_eq!(status, 200, "{answer}");
+            let mut next = server.connect("/left").await;
+            if next.hear_type("ready").await["busy"] == false {
+                break;
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, freed).await.expect("the turn that nobody wants runs on");
     gate.open();
     server.stop().await;
 }
@@ -482,14 +494,17 @@ async fn a_stream_whose_client_left_is_cancelled_and_what_was_said_is_kept() {
     let head = "POST /api/chat HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\ncontent-length:";
     write!(client, "{head} {}\r\n\r\n{body}", body.len()).unwrap();
     gate.permit(1);
-    while server.call("GET", "/api/conversations/left", "").await.0 != 200 {}
+    server.call_until("GET", "/api/conversations/left", 200).await;
     drop(client);
-    let turn = loop {
-        let (_, tree) = server.call("GET", "/api/conversations/left", "").await;
-        if tree["turns"][0]["state"] != "running" {
-            break tree["turns"][0].clone();
+    let end = async {
+        loop {
+            let (_, tree) = server.call("GET", "/api/conversations/left", "").await;
+            if tree["turns"][0]["state"] != "running" {
+                return tree["turns"][0].clone();
+            }
         }
     };
+    let turn = tokio::time::timeout(PATIENCE, end).await.expect("the turn runs on");
     assert_eq!(turn["complete"]["finish_reason"], "cancelled", "{turn}");
     gate.open();
     server.stop().await;
@@ -608,7 +623,7 @@ async fn a_server_that_stops_takes_no_question_gives_every_client_its_end_and_th
     gate.permit(1);
     one.hear_type("token").await;
     let meanwhile = async {
-        while server.call("GET", "/readyz", "").await.0 != 503 {}
+        server.call_until("GET", "/readyz", 503).await;
         idle.hear_type("ready").await;
         idle.say(&json!({"message": "what is a list?"})).await;
         assert_eq!(idle.hear().await.unwrap()["code"], "unavailable");
@@ -658,7 +673,7 @@ async fn a_socket_whose_conversation_was_deleted_begins_it_anew() {
     let mut client = server.connect("/c").await;
     client.say(&json!({"message": "what is a heap?"})).await;
     client.hear_type("complete").await;
-    while server.call("DELETE", "/api/conversations/c", "").await.0 != 204 {}
+    server.call_until("DELETE", "/api/conversations/c", 204).await;
     client.say(&json!({"message": "what is a list?"})).await;
     assert_eq!(client.hear_type("ready").await["last_seq"], 0);
     assert_eq!(client.hear_type("workflow").await["seq"], 1);

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, SpawnHandle,
-    WrapFuture,
+    Supervised, WrapFuture,
 };
 
 use crate::admission::{Admission, Admitted};
@@ -125,7 +125,11 @@ impl ConversationActor {
         self.head = stored.head;
         self.history = history;
         self.begun = stored.turns.iter().map(|turn| (turn.turn_id.clone(), turn.first_seq - 1)).collect();
-        self.shared.log.restore(stored.turns.into_iter().flat_map(|turn| turn.events).collect(), forgotten);
+        let events: Vec<_> = stored.turns.into_iter().flat_map(|turn| turn.events).collect();
+        // A log that outlived its actor has them already, and readers.
+        if events.last().is_some_and(|last| last.seq > self.shared.log.last_seq()) {
+            self.shared.log.restore(events, forgotten);
+        }
     }
 
     /// A reader of a turn that was begun before and whose events are here.
@@ -252,6 +256,19 @@ impl Actor for ConversationActor {
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
+        self.shared.busy.store(false, Ordering::Release);
+    }
+}
+
+/// After a panic it wakes anew, with the log it had: a turn that was running has ended there by now, and readers go on.
+impl Supervised for ConversationActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.asleep = None;
+        self.history.clear();
+        self.head = None;
+        self.running = None;
+        self.begun.clear();
+        self.has_older = false;
         self.shared.busy.store(false, Ordering::Release);
     }
 }

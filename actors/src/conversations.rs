@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseActFuture, ResponseFuture, WrapFuture,
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseActFuture, ResponseFuture,
+    Supervised, WrapFuture,
 };
 use futures_util::future::join_all;
 use std::time::{Duration, SystemTime};
@@ -14,6 +15,7 @@ use crate::conversation::{Cancel, Close, ConversationActor, ConversationState, W
 use crate::domain::{ConversationId, ErrorCode, Owner, TurnError};
 use crate::queue::Lane;
 use crate::storage::Storage;
+use crate::supervision::Watchdog;
 use crate::telemetry::Measurement;
 use crate::turn::TurnServices;
 
@@ -41,6 +43,8 @@ pub struct ConversationsActor {
     admission: Admission,
     storage: Storage,
     settings: ConversationSettings,
+    /// Over the conversations' actors.
+    watchdog: Watchdog,
     open: HashMap<ConversationId, Conversation>,
 }
 
@@ -74,17 +78,23 @@ impl ConversationsActor {
     /// An empty directory.
     #[must_use]
     pub fn new(services: TurnServices, admission: Admission, storage: Storage, settings: ConversationSettings) -> Self {
-        Self { services, admission, storage, settings, open: HashMap::new() }
+        let watchdog = Watchdog::of_many("conversation", &services.telemetry);
+        Self { services, admission, storage, settings, watchdog, open: HashMap::new() }
     }
 
     fn find_or_wake(&mut self, id: &ConversationId, owner: &Option<Owner>) -> Result<Conversation, TurnError> {
-        // An actor that died of a panic is replaced by one that wakes with what is stored.
-        if let Some(found) = self.open.get(id).filter(|found| found.actor.connected()) {
-            found.state.log.touch();
-            return Ok(found.clone());
-        }
-        self.make_room()?;
-        let state = Arc::new(ConversationState::default());
+        // An actor that could not wake, or spent its restarts, is replaced; who reads its log goes on with that.
+        let state = match self.open.get(id) {
+            Some(found) if found.actor.connected() => {
+                found.state.log.touch();
+                return Ok(found.clone());
+            }
+            Some(ended) => ended.state.clone(),
+            None => {
+                self.make_room()?;
+                Arc::new(ConversationState::default())
+            }
+        };
         let conversation = ConversationActor::new(
             id.clone(),
             owner.clone(),
@@ -93,7 +103,7 @@ impl ConversationsActor {
             self.storage.clone(),
             state.clone(),
         );
-        let made = Conversation { actor: conversation.start(), state };
+        let made = Conversation { actor: self.watchdog.start(conversation), state };
         self.open.insert(id.clone(), made.clone());
         self.count();
         Ok(made)
@@ -113,9 +123,7 @@ impl ConversationsActor {
     }
 
     fn sweep(&mut self) {
-        let tired = |open: &Conversation| {
-            !open.actor.connected() || open.idle_for().is_some_and(|idle| idle >= self.settings.idle_after)
-        };
+        let tired = |open: &Conversation| open.idle_for().is_some_and(|idle| idle >= self.settings.idle_after);
         let gone: Vec<ConversationId> =
             self.open.iter().filter(|(_, open)| tired(open)).map(|(id, _)| id.clone()).collect();
         gone.iter().for_each(|id| self.put_to_sleep(id));
@@ -176,6 +184,9 @@ impl Actor for ConversationsActor {
         self.expire(ctx);
     }
 }
+
+/// What it knows of open conversations outlives a panic, so that none gets a second actor: they are added and removed as wholes.
+impl Supervised for ConversationsActor {}
 
 /// Finds a conversation, wakes it or makes it.
 #[derive(Message)]

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix::{Actor, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, Context, Handler, Message, ResponseFuture, Supervised};
 use tokio::sync::oneshot;
 
 use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
 use crate::domain::{Embedding, EngineError, ErrorCode, TurnError};
+use crate::health::Pulse;
 use crate::ports::{Embedder, Factory};
 use crate::queue::{JobQueue, Lane, Rejected};
 use crate::telemetry::{Measurement, Telemetry};
@@ -83,8 +84,8 @@ impl EmbeddingWorkers {
         };
         let work = {
             let (queue, telemetry) = (queue.clone(), telemetry.clone());
-            move |embedder: &mut BoxedEmbedder| {
-                embed_until_closed(&mut **embedder, &queue, telemetry.as_ref());
+            move |embedder: &mut BoxedEmbedder, pulse: &Arc<Pulse>| {
+                embed_until_closed(&mut **embedder, &queue, telemetry.as_ref(), pulse);
                 Ok(())
             }
         };
@@ -129,13 +130,19 @@ impl EmbeddingWorkers {
     }
 }
 
-fn embed_until_closed(embedder: &mut dyn Embedder, queue: &JobQueue<EmbedJob>, telemetry: &dyn Telemetry) {
+fn embed_until_closed(
+    embedder: &mut dyn Embedder,
+    queue: &JobQueue<EmbedJob>,
+    telemetry: &dyn Telemetry,
+    pulse: &Arc<Pulse>,
+) {
     while let Some(job) = queue.pop() {
         if job.reply.is_closed() {
             continue;
         }
-        let start = Instant::now();
+        let (start, step) = (Instant::now(), pulse.begin());
         let result = embedder.embed(&job.texts);
+        drop(step);
         telemetry.record(Measurement::Embedded { texts: job.texts.len(), took: start.elapsed() });
         // The caller may have left meanwhile; then nobody wants the answer.
         drop(job.reply.send(result));
@@ -158,6 +165,9 @@ impl EmbeddingPoolActor {
 impl Actor for EmbeddingPoolActor {
     type Context = Context<Self>;
 }
+
+/// It holds nothing that a panic could leave half-way.
+impl Supervised for EmbeddingPoolActor {}
 
 /// Embeds one question.
 #[derive(Message)]

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Context, Handler, Message};
+use actix::{Actor, Context, Handler, Message, Supervised};
 use tokio::sync::mpsc;
 
 use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
 use crate::domain::{EngineError, ErrorCode, FinishReason, TurnError, TurnId, Usage};
+use crate::health::Pulse;
 use crate::ports::{Factory, Generation, GenerationEngine, PromptMessage, Sampling, Slot, SlotOutput};
 use crate::prompt::{PromptParts, PromptSize, build_prompt};
 use crate::queue::{JobQueue, Lane, Rejected};
@@ -189,7 +190,9 @@ impl GenerationWorker {
             |engine: &BoxedEngine| EngineShape { slots: engine.slots(), context_tokens: engine.context_tokens() };
         let work = {
             let (queue, load, telemetry) = (queue.clone(), load.clone(), telemetry.clone());
-            move |engine: &mut BoxedEngine| Driver::new(&mut **engine, &queue, &load, telemetry.as_ref()).run()
+            move |engine: &mut BoxedEngine, pulse: &Arc<Pulse>| {
+                Driver::new(&mut **engine, &queue, &load, telemetry.as_ref(), pulse).run()
+            }
         };
         let closed = queue.clone();
         let spec = WorkerSpec {
@@ -266,6 +269,9 @@ impl Actor for GeneratorActor {
     type Context = Context<Self>;
 }
 
+/// It holds nothing that a panic could leave half-way.
+impl Supervised for GeneratorActor {}
+
 impl Handler<Generate> for GeneratorActor {
     type Result = Result<mpsc::Receiver<GenerationEvent>, TurnError>;
 
@@ -287,6 +293,7 @@ struct Driver<'a> {
     queue: &'a JobQueue<Job>,
     load: &'a Load,
     telemetry: &'a dyn Telemetry,
+    pulse: &'a Arc<Pulse>,
     slots: Vec<Option<Running>>,
 }
 
@@ -296,10 +303,11 @@ impl<'a> Driver<'a> {
         queue: &'a JobQueue<Job>,
         load: &'a Load,
         telemetry: &'a dyn Telemetry,
+        pulse: &'a Arc<Pulse>,
     ) -> Self {
         let slots = (0..engine.slots()).map(|_| None).collect();
         load.running.store(0, Ordering::Relaxed);
-        Self { engine, queue, load, telemetry, slots }
+        Self { engine, queue, load, telemetry, pulse, slots }
     }
 
     /// Works until the queue is closed. An error means that the engine is lost: the thread's supervisor builds another, and
@@ -353,7 +361,7 @@ impl<'a> Driver<'a> {
     fn begin(&mut self, slot: Slot, job: &Job) -> Result<Usage, EngineError> {
         let request = &job.request;
         let waited = job.queued_at.elapsed();
-        let _turn = job.span.enter();
+        let (_turn, _step) = (job.span.enter(), self.pulse.begin());
         let room_tokens = self.engine.context_tokens().saturating_sub(request.max_tokens);
         let built = build_prompt(&request.parts, room_tokens, |messages| {
             let tokens = self.engine.count_prompt_tokens(messages)?;
@@ -393,7 +401,7 @@ impl<'a> Driver<'a> {
         for running in self.slots.iter().flatten() {
             batch.follows_from(&running.job.span);
         }
-        let _batch = batch.enter();
+        let (_batch, _step) = (batch.enter(), self.pulse.begin());
         for (slot, output) in self.engine.step()? {
             match output {
                 SlotOutput::Prefilled => {}

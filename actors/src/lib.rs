@@ -8,11 +8,12 @@
 //! | or it comes with its history, and nothing is kept | [`stateless`] |
 //! | a follow-up becomes a question that stands alone | [`query`] |
 //! | it is embedded by a pool of worker threads | [`embedding`], [`workers`], [`queue`] |
-//! | the store is searched | [`retrieval`], [`ranking`] |
+//! | the store is searched | [`retrieval`], [`ranking`], [`reranking`] |
 //! | prompt, generation | [`prompt`], [`generation`] |
 //! | each sentence finds its source | [`attribution`] |
 //! | events wait, numbered, for readers | [`turn_log`] |
 //! | all of it is kept, and read again after a sleep or a restart | [`keeper`], [`storage`], [`memory_store`] |
+//! | a panic costs one turn, and what was lost is there again | [`workers`], [`supervision`], [`health`], [`fault`] |
 //!
 //! Engines stand behind the traits of [`ports`]; [`turn`] is where the steps follow each other. [`fake_engine`] stands in for a
 //! model where everything else is to be loaded.
@@ -29,7 +30,9 @@ pub mod deadline;
 pub mod domain;
 pub mod embedding;
 pub mod fake_engine;
+pub mod fault;
 pub mod generation;
+pub mod health;
 mod keeper;
 pub mod memory_store;
 pub mod ports;
@@ -37,9 +40,11 @@ pub mod prompt;
 pub mod query;
 pub mod queue;
 pub mod ranking;
+pub mod reranking;
 pub mod retrieval;
 pub mod stateless;
 pub mod storage;
+pub mod supervision;
 pub mod telemetry;
 pub mod turn;
 pub mod turn_log;

@@ -31,6 +31,15 @@ pub trait Embedder {
     fn embed(&mut self, texts: &[String]) -> Result<Vec<Embedding>, EngineError>;
 }
 
+/// Reads a question and a passage together and says how well the passage answers it. Lives on one worker thread.
+pub trait Reranker {
+    /// A score for each passage, in order, from 0 (has nothing to do with the question) to 1 (answers it).
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the engine refuses the batch.
+    fn score(&mut self, question: &str, passages: &[String]) -> Result<Vec<f32>, EngineError>;
+}
+
 /// Counts tokens as the embedder does, for chunking. Shared between threads.
 pub trait TokenCounter: Send + Sync {
     /// Tokens of `text` without special tokens.

@@ -14,6 +14,7 @@ use crate::domain::{
     ConversationId, EngineError, ErrorCode, NumberedEvent, StoredConversation, StoredTurn, TurnChange, TurnEnd,
     TurnError, TurnEvent, interrupted,
 };
+use crate::health::Pulse;
 use crate::ports::{ConversationStore, Factory};
 use crate::queue::{JobQueue, Lane, Rejected};
 use crate::telemetry::{Measurement, Telemetry};
@@ -83,8 +84,8 @@ impl Storage {
         };
         let work = {
             let (queue, failing, telemetry) = (queue.clone(), failing.clone(), telemetry.clone());
-            move |store: &mut BoxedStore| {
-                serve(store.as_mut(), &queue, &failing, telemetry.as_ref());
+            move |store: &mut BoxedStore, pulse: &Arc<Pulse>| {
+                serve(store.as_mut(), &queue, &failing, telemetry.as_ref(), pulse);
                 Ok(())
             }
         };
@@ -218,12 +219,20 @@ fn not_there() -> TurnError {
 }
 
 /// Does jobs until the queue is closed.
-fn serve(store: &mut dyn ConversationStore, queue: &JobQueue<Job>, failing: &AtomicBool, telemetry: &dyn Telemetry) {
+fn serve(
+    store: &mut dyn ConversationStore,
+    queue: &JobQueue<Job>,
+    failing: &AtomicBool,
+    telemetry: &dyn Telemetry,
+    pulse: &Arc<Pulse>,
+) {
     let mut next = queue.pop();
     while let Some(job) = next {
+        let step = pulse.begin();
         next = match job {
             Job::Work(work) => {
                 work(store);
+                drop(step);
                 queue.pop()
             }
             Job::Change(change, reply) => {
@@ -232,6 +241,7 @@ fn serve(store: &mut dyn ConversationStore, queue: &JobQueue<Job>, failing: &Ato
                 let failed = write(store, batch);
                 telemetry.record(Measurement::TurnsStored { took: start.elapsed() });
                 failing.store(failed, Ordering::Release);
+                drop(step);
                 after.or_else(|| queue.pop())
             }
         };

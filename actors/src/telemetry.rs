@@ -32,6 +32,13 @@ pub enum Measurement {
         /// Score of the best passage.
         top_score: Option<f32>,
     },
+    /// The passages of a search were looked at a second time.
+    Reranked {
+        /// What came of it.
+        outcome: Reranked,
+        /// From the end of the search.
+        took: Duration,
+    },
     /// A question was refused.
     Refused {
         /// Why.
@@ -124,6 +131,32 @@ impl AttributionMethod {
             Self::Words => "words",
             Self::Meaning => "meaning",
             Self::Fallback => "fallback",
+        }
+    }
+}
+
+/// What came of a second look at passages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reranked {
+    /// Their order is the reranker's.
+    Better,
+    /// Their order is the search's: the reranker's queue was full, or it is down.
+    Busy,
+    /// Their order is the search's: the reranker took too long.
+    Late,
+    /// Their order is the search's: the reranker failed.
+    Failed,
+}
+
+impl Reranked {
+    /// The word in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Better => "better",
+            Self::Busy => "busy",
+            Self::Late => "late",
+            Self::Failed => "failed",
         }
     }
 }

@@ -3,11 +3,13 @@
 //! It runs as a future beside its conversation actor, so that a cancel gets through at any moment. Whatever happens to the
 //! future (an error, a panic, the actor's end), the scribe sees to it that the log holds exactly one end of the turn.
 
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use tokio::sync::mpsc;
+use futures_util::FutureExt as _;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::attribution::{Attribution, Examination};
 use crate::cancel::CancelToken;
@@ -18,6 +20,7 @@ use crate::domain::{
 };
 use crate::embedding::{EmbedQuery, EmbedTexts, EmbeddingPoolActor};
 use crate::generation::{Generate, GenerationEvent, GeneratorActor};
+use crate::health::LossCause;
 use crate::keeper::Keeper;
 use crate::ports::{PromptMessage, Sampling, SearchQuery};
 use crate::prompt::{Exchange, PromptParts, place_of};
@@ -25,6 +28,7 @@ use crate::query::condense;
 use crate::retrieval::{RetrieverActor, Search};
 use crate::telemetry::{AttributionMethod, Measurement, Telemetry};
 use crate::turn_log::TurnLog;
+use crate::workers::panic_message;
 
 /// What the configuration decides about turns.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,8 +176,21 @@ struct Draft {
 }
 
 impl Turn {
-    /// Runs the turn to its end; what the conversation should remember of it.
-    pub async fn run(mut self) -> TurnOutcome {
+    /// Runs the turn to its end; what the conversation should remember of it. A panic is the turn's own: it is dropped, which
+    /// ends its log with an error.
+    pub async fn run(self) -> TurnOutcome {
+        let (start, turn_id, telemetry) =
+            (Instant::now(), self.request.turn_id.clone(), self.services.telemetry.clone());
+        let ended = AssertUnwindSafe(self.run_unguarded()).catch_unwind().await;
+        ended.unwrap_or_else(|panic| {
+            tracing::error!(%turn_id, reason = panic_message(&*panic), "a turn panicked");
+            telemetry.record(Measurement::WorkerRestarted { worker: "turn", cause: LossCause::Panic.as_str() });
+            telemetry.record(Measurement::TurnEnded { outcome: Err(ErrorCode::Internal), total: start.elapsed() });
+            None
+        })
+    }
+
+    async fn run_unguarded(mut self) -> TurnOutcome {
         let start = Instant::now();
         let deadline = Deadline::after(self.services.settings.time_limit);
         let result = match self.scribe.begin().await {
@@ -336,8 +353,12 @@ impl Turn {
         const PATIENCE: Duration = Duration::from_millis(250);
         let start = Instant::now();
         let (text, passages) = (answer.to_owned(), sources.to_vec());
-        // Milliseconds of work, which the other conversations should not wait for.
-        let examined = tokio::task::spawn_blocking(move || Examination::of(&text, &passages)).await;
+        let examined = {
+            // Never closed; as many wait as turns end at once, each for milliseconds.
+            let _core = EXAMINING.acquire().await;
+            // Milliseconds of work, which the other conversations should not wait for.
+            tokio::task::spawn_blocking(move || Examination::of(&text, &passages)).await
+        };
         let Ok(examined) = examined.inspect_err(|error| tracing::error!(%error, "an answer was not attributed")) else {
             return Attribution::default();
         };
@@ -400,6 +421,13 @@ impl Turn {
         }
     }
 }
+
+/// Places of examinations: all cores but one, which is left to those whose words are still coming. A hundred answers that end at
+/// once would otherwise hold them up for seconds.
+static EXAMINING: LazyLock<Semaphore> = LazyLock::new(|| {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Semaphore::new(cores.saturating_sub(1).max(1))
+});
 
 /// The next event of the generator. After a cancel or the deadline it goes on waiting a little for the end that the generator
 /// sends, which carries what was used; a turn that still waits in the queue would get it much later.
@@ -516,7 +544,7 @@ impl Drop for Scribe {
         if self.ended {
             return;
         }
-        let error = TurnError::new(ErrorCode::Internal, "the conversation stopped unexpectedly, ask again");
+        let error = TurnError::new(ErrorCode::Internal, "the answer stopped unexpectedly, ask again");
         let end = TurnEvent::Failed(error.retry_after(Duration::from_secs(1)));
         let events = self.events_with(&end);
         if let Some(keeper) = &mut self.keeper {

@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::domain::EngineError;
+pub use crate::health::WorkerHealth;
+use crate::health::{Loss, LossCause, Pulse};
 use crate::ports::Factory;
 use crate::telemetry::{Measurement, Telemetry};
 
@@ -48,55 +49,6 @@ impl RestartBudget {
     }
 }
 
-/// What the rest of the program may know of a pool's threads.
-#[derive(Debug)]
-pub struct WorkerHealth {
-    name: &'static str,
-    wanted: usize,
-    alive: AtomicUsize,
-    given_up: AtomicUsize,
-    restarts: AtomicU64,
-    last_failure: Mutex<Option<String>>,
-}
-
-impl WorkerHealth {
-    fn new(name: &'static str, wanted: usize) -> Self {
-        let (alive, given_up) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { name, wanted, alive, given_up, restarts: AtomicU64::new(0), last_failure: Mutex::new(None) }
-    }
-
-    /// `None` when every thread has its engine; else what is wrong, for anybody. The reason is in [`Self::last_failure`]
-    /// and in the log: it may name files.
-    #[must_use]
-    pub fn problem(&self) -> Option<String> {
-        let alive = self.alive.load(Ordering::Acquire);
-        let state = if self.is_down() { "restarts used up" } else { "starting" };
-        (alive < self.wanted).then(|| format!("{alive} of {} {} workers are up ({state})", self.wanted, self.name))
-    }
-
-    /// Why a worker was lost most recently, for operators.
-    #[must_use]
-    pub fn last_failure(&self) -> Option<String> {
-        self.failure().clone()
-    }
-
-    /// Whether no thread is left that could ever do a job.
-    #[must_use]
-    pub fn is_down(&self) -> bool {
-        self.given_up.load(Ordering::Acquire) >= self.wanted
-    }
-
-    /// How often a worker of this pool was rebuilt.
-    #[must_use]
-    pub fn restarts(&self) -> u64 {
-        self.restarts.load(Ordering::Relaxed)
-    }
-
-    fn failure(&self) -> MutexGuard<'_, Option<String>> {
-        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Running threads with engines of type `E`.
 pub struct WorkerPool {
     health: Arc<WorkerHealth>,
@@ -122,13 +74,13 @@ impl<I> Starting<I> {
     /// The first load failure; the other threads end by themselves when the queue closes.
     pub fn ready(self) -> Result<(WorkerPool, I), EngineError> {
         let mut first = None;
-        for _ in 0..self.pool.health.wanted {
-            let lost = EngineError::WorkerLost(self.pool.health.name);
+        for _ in 0..self.pool.health.wanted() {
+            let lost = EngineError::WorkerLost(self.pool.health.name());
             let info = self.reports.recv().unwrap_or(Err(lost))?;
             first.get_or_insert(info);
         }
-        let info =
-            first.ok_or_else(|| EngineError::Load(format!("{}: no workers configured", self.pool.health.name)))?;
+        let name = self.pool.health.name();
+        let info = first.ok_or_else(|| EngineError::Load(format!("{name}: no workers configured")))?;
         Ok((self.pool, info))
     }
 }
@@ -149,7 +101,7 @@ pub struct WorkerSpec {
 
 impl WorkerPool {
     /// Starts `count` threads named `name-0`, `name-1`, ... Each builds its engine, reports `describe(&engine)`, then
-    /// calls `work`, which returns when its queue is closed, or with an error when the engine is lost.
+    /// calls `work`, which returns when its queue is closed, or with an error when the engine is lost, and notes its steps.
     ///
     /// # Errors
     /// [`EngineError::Load`] when the system refuses a thread.
@@ -157,7 +109,7 @@ impl WorkerPool {
         spec: WorkerSpec,
         factory: &Factory<E>,
         describe: impl Fn(&E) -> I + Clone + Send + 'static,
-        work: impl Fn(&mut E) -> Result<(), EngineError> + Clone + Send + 'static,
+        work: impl Fn(&mut E, &Arc<Pulse>) -> Result<(), EngineError> + Clone + Send + 'static,
     ) -> Result<Starting<I>, EngineError>
     where
         E: 'static,
@@ -176,8 +128,10 @@ impl WorkerPool {
                 .spawn(move || {
                     // The first report is taken by `ready`; nobody listens to later ones.
                     let announce = move |result: Result<I, EngineError>| drop(report.try_send(result));
-                    let gave_up = supervise(&health, &factory, &describe, &work, budget, telemetry.as_ref(), announce);
-                    if gave_up && health.given_up.fetch_add(1, Ordering::AcqRel) + 1 == health.wanted {
+                    let life = || supervise(&health, &factory, &describe, &work, budget, telemetry.as_ref(), announce);
+                    // A panic outside of all that a worker survives: better down and known to be than silently gone.
+                    let gave_up = catch_unwind(AssertUnwindSafe(life)).unwrap_or(true);
+                    if gave_up && health.gives_up() {
                         on_down();
                     }
                 })
@@ -197,7 +151,7 @@ impl WorkerPool {
     pub fn join(self) {
         for thread in self.threads {
             if thread.join().is_err() {
-                tracing::error!(worker = self.health.name, "a worker thread ended by a panic outside its job");
+                tracing::error!(worker = self.health.name(), "a worker thread ended by a panic outside its job");
             }
         }
     }
@@ -208,55 +162,63 @@ fn supervise<E, I>(
     health: &WorkerHealth,
     factory: &Factory<E>,
     describe: &impl Fn(&E) -> I,
-    work: &impl Fn(&mut E) -> Result<(), EngineError>,
+    work: &impl Fn(&mut E, &Arc<Pulse>) -> Result<(), EngineError>,
     budget: RestartBudget,
     telemetry: &dyn Telemetry,
     announce: impl Fn(Result<I, EngineError>),
 ) -> bool {
-    let mut former = VecDeque::new();
+    let (mut former, pulse) = (VecDeque::new(), health.pulse());
     let mut built_before = false;
     loop {
         // The engine is dropped after a panic and never used again, so a broken invariant inside it can't be seen.
-        let built = catch_unwind(AssertUnwindSafe(|| factory()));
-        let (cause, reason) = match built.unwrap_or_else(|panic| Err(EngineError::Load(panic_message(&*panic)))) {
-            Ok(mut engine) => {
-                announce(Ok(describe(&engine)));
+        let build = || factory().map(|engine| (describe(&engine), engine));
+        let built = catch_unwind(AssertUnwindSafe(build));
+        let loss = match built.unwrap_or_else(|panic| Err(EngineError::Load(panic_message(&*panic)))) {
+            Ok((info, mut engine)) => {
+                announce(Ok(info));
                 built_before = true;
-                health.alive.fetch_add(1, Ordering::AcqRel);
-                let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut engine)));
-                health.alive.fetch_sub(1, Ordering::AcqRel);
-                match outcome {
+                health.came_up();
+                let worked = catch_unwind(AssertUnwindSafe(|| work(&mut engine, &pulse)));
+                health.went_down();
+                // What a panic left half-way may panic once more, and during the first one that would end the process.
+                if catch_unwind(AssertUnwindSafe(|| drop(engine))).is_err() {
+                    tracing::error!(worker = health.name(), "an engine panicked when it was dropped");
+                }
+                match worked {
                     Ok(Ok(())) => return false,
-                    Ok(Err(error)) => ("engine", error.to_string()),
-                    Err(panic) => ("panic", panic_message(&*panic)),
+                    Ok(Err(error)) => Loss { cause: LossCause::Engine, reason: error.to_string() },
+                    Err(panic) => Loss { cause: LossCause::Panic, reason: panic_message(&*panic) },
                 }
             }
             Err(error) if !built_before => {
-                *health.failure() = Some(error.to_string());
+                health.was_lost(Loss { cause: LossCause::Load, reason: error.to_string() });
                 announce(Err(error));
                 return true;
             }
-            Err(error) => ("load", error.to_string()),
+            Err(error) => Loss { cause: LossCause::Load, reason: error.to_string() },
         };
-        tracing::error!(worker = health.name, cause, reason, "worker lost, rebuilding its engine");
-        *health.failure() = Some(reason);
+        let cause = loss.cause.as_str();
+        tracing::error!(worker = health.name(), cause, reason = loss.reason, "worker lost, rebuilding its engine");
+        health.was_lost(loss);
         let Some(wait) = budget.admit(&mut former, Instant::now()) else {
-            tracing::error!(worker = health.name, "restart budget spent, worker stays down");
+            tracing::error!(worker = health.name(), "restart budget spent, worker stays down");
             return true;
         };
-        health.restarts.fetch_add(1, Ordering::Relaxed);
-        telemetry.record(Measurement::WorkerRestarted { worker: health.name, cause });
+        health.restarts_once();
+        telemetry.record(Measurement::WorkerRestarted { worker: health.name(), cause });
         std::thread::sleep(wait);
     }
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("panic").to_owned()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::queue::{JobQueue, Lane};
     use crate::telemetry::Silent;
@@ -278,7 +240,7 @@ mod tests {
     #[test]
     fn a_load_failure_is_an_error_of_the_start() {
         let factory: Factory<()> = Arc::new(|| Err(EngineError::Load("no model".into())));
-        let started = WorkerPool::start(spec(2, RestartBudget::default()), &factory, |()| (), |()| Ok(()));
+        let started = WorkerPool::start(spec(2, RestartBudget::default()), &factory, |()| (), |(), _| Ok(()));
         assert_eq!(started.unwrap().ready().err(), Some(EngineError::Load("no model".into())));
     }
 
@@ -295,7 +257,7 @@ mod tests {
         };
         let work = {
             let queue = queue.clone();
-            move |(): &mut ()| {
+            move |(): &mut (), _: &Arc<Pulse>| {
                 while let Some((number, reply)) = queue.pop() {
                     assert_ne!(number, 13, "unlucky");
                     reply.send(number).unwrap();
@@ -312,7 +274,7 @@ mod tests {
         };
         assert_eq!((ask(1), ask(13), ask(2)), (Some(1), None, Some(2)));
         assert_eq!((built.load(Ordering::SeqCst), pool.health().restarts()), (2, 1));
-        assert_eq!(pool.health().problem(), None);
+        assert_eq!(pool.health().problem(Instant::now(), Duration::MAX), None);
         queue.close();
         pool.join();
     }
@@ -325,13 +287,14 @@ mod tests {
         queue.try_push(Lane::Bulk, 1).unwrap();
         let closed = queue.clone();
         let spec = WorkerSpec { on_down: Arc::new(move || closed.close()), ..spec(1, budget) };
-        let started = WorkerPool::start(spec, &factory, |()| (), |()| panic!("hopeless"));
+        let started = WorkerPool::start(spec, &factory, |()| (), |(), _| panic!("hopeless"));
         let (pool, ()) = started.unwrap().ready().unwrap();
         let health = pool.health();
         assert_eq!(queue.push(Lane::Bulk, 2), Err(2), "a producer that waits for room is told");
         pool.join();
         assert_eq!(health.restarts(), 3);
-        assert!(health.problem().unwrap().contains("restarts used up"));
+        let told = health.problem(Instant::now(), Duration::MAX);
+        assert_eq!(told.as_deref(), Some("test: 0 of 1 up (restarts used up, lost by a panic)"));
         assert_eq!(health.last_failure().as_deref(), Some("hopeless"));
     }
 }

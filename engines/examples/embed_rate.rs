@@ -24,7 +24,7 @@ mod measure {
     use std::{env, fs, thread};
 
     use mentor_actors::ports::{Embedder, TokenCounter};
-    use mentor_engines::onnx::{EmbedderConfig, OnnxEmbedder, OnnxTokenCounter};
+    use mentor_engines::onnx::{OnnxConfig, OnnxEmbedder, OnnxTokenCounter};
 
     type Failure = Box<dyn std::error::Error>;
 
@@ -45,7 +45,7 @@ mod measure {
         let config = config(Path::new(&models), &options)?;
         let tokens = count(&config, &texts)?;
         for (sessions, threads) in layouts {
-            let (wall, cpu) = embed(&EmbedderConfig { intra_threads: threads, ..config.clone() }, sessions, &texts)?;
+            let (wall, cpu) = embed(&OnnxConfig { intra_threads: threads, ..config.clone() }, sessions, &texts)?;
             let (per_second, per_cpu_second) = (tokens as f64 / wall, tokens as f64 / cpu);
             println!("{sessions} x {threads}: {per_second:.0} tokens/s, {per_cpu_second:.0} tokens per CPU second");
         }
@@ -57,9 +57,9 @@ mod measure {
         Ok((sizes.0.parse()?, sizes.1.parse()?))
     }
 
-    fn config(models: &Path, options: &[String]) -> Result<EmbedderConfig, Failure> {
+    fn config(models: &Path, options: &[String]) -> Result<OnnxConfig, Failure> {
         let library = models.join("onnxruntime/libonnxruntime.so");
-        let mut config = EmbedderConfig::new(models.join("all-minilm-l6-v2"), library);
+        let mut config = OnnxConfig::new(models.join("all-minilm-l6-v2"), library);
         for option in options {
             match option.split_once('=') {
                 None if option == "spinning" => config.tuning.spinning = true,
@@ -72,7 +72,7 @@ mod measure {
         Ok(config)
     }
 
-    fn count(config: &EmbedderConfig, texts: &[String]) -> Result<usize, Failure> {
+    fn count(config: &OnnxConfig, texts: &[String]) -> Result<usize, Failure> {
         let counter = OnnxTokenCounter::load(&config.folder)?;
         let start = Instant::now();
         let tokens = texts.iter().map(|text| counter.count(text)).sum::<usize>();
@@ -82,7 +82,7 @@ mod measure {
     }
 
     /// Seconds on the clock and of CPU time, from the moment every session is loaded.
-    fn embed(config: &EmbedderConfig, sessions: usize, texts: &[String]) -> Result<(f64, f64), Failure> {
+    fn embed(config: &OnnxConfig, sessions: usize, texts: &[String]) -> Result<(f64, f64), Failure> {
         let ready = Barrier::new(sessions + 1);
         let work = |first: usize| {
             let embedder = OnnxEmbedder::load(config);

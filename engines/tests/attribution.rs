@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mentor_actors::attribution::{Attribution, Examination};
 use mentor_actors::domain::{CharSpan, ChunkId, DocumentId, DocumentKind, Embedding, Passage, ScoredPassage};
 use mentor_actors::ports::Embedder;
-use mentor_engines::onnx::{EmbedderConfig, OnnxEmbedder};
+use mentor_engines::onnx::{OnnxConfig, OnnxEmbedder};
 
 const LABELLED: &str = include_str!("data/attribution.txt");
 
@@ -167,7 +167,7 @@ fn embedder() -> Option<OnnxEmbedder> {
         eprintln!("skipped: MENTOR_MODELS_DIR does not name a folder with the embedding model and ONNX Runtime");
         return None;
     };
-    let config = EmbedderConfig::new(folder.join("all-minilm-l6-v2"), folder.join("onnxruntime/libonnxruntime.so"));
+    let config = OnnxConfig::new(folder.join("all-minilm-l6-v2"), folder.join("onnxruntime/libonnxruntime.so"));
     Some(OnnxEmbedder::load(&config).unwrap())
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use mentor_actors::domain::EngineError;
-use mentor_engines::onnx::{EmbedderConfig, OnnxEmbedder, OnnxTokenCounter};
+use mentor_engines::onnx::{OnnxConfig, OnnxEmbedder, OnnxTokenCounter};
 
 /// A tokenizer of three words.
 const TOKENIZER: &str = r#"{
@@ -24,7 +24,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 /// The line of a load that must fail.
 fn load_error(folder: &Path, library: &Path) -> String {
-    match OnnxEmbedder::load(&EmbedderConfig::new(folder, library)) {
+    match OnnxEmbedder::load(&OnnxConfig::new(folder, library)) {
         Err(EngineError::Load(line)) => line,
         Err(other) => panic!("not a load error: {other:?}"),
         Ok(_) => panic!("it loaded"),

@@ -7,18 +7,17 @@ use std::path::PathBuf;
 
 use mentor_actors::domain::{Embedding, EngineError};
 use mentor_actors::ports::{Embedder, TokenCounter};
-use mentor_engines::onnx::{Arithmetic, Device, EmbedderConfig, ExecutionProvider, OnnxEmbedder, Pooling};
+use mentor_engines::onnx::{Arithmetic, Device, ExecutionProvider, OnnxConfig, OnnxEmbedder, Pooling};
 
 const PLANTS: &str = "Photosynthesis turns light into chemical energy.";
 const SEARCH: &str = "A binary search halves the interval at every step.";
 const QUESTION: &str = "How do plants make food from sunlight?";
 
 /// The configuration of the shipped model, or a line that says why the test does nothing.
-fn config() -> Option<EmbedderConfig> {
+fn config() -> Option<OnnxConfig> {
     let folder = std::env::var_os("MENTOR_MODELS_DIR").map(PathBuf::from);
-    let config = folder.map(|folder| {
-        EmbedderConfig::new(folder.join("all-minilm-l6-v2"), folder.join("onnxruntime/libonnxruntime.so"))
-    });
+    let config = folder
+        .map(|folder| OnnxConfig::new(folder.join("all-minilm-l6-v2"), folder.join("onnxruntime/libonnxruntime.so")));
     let config = config.filter(|config| config.folder.is_dir() && config.runtime_library.is_file());
     if config.is_none() {
         eprintln!("skipped: MENTOR_MODELS_DIR does not name a folder with the embedding model and ONNX Runtime");
@@ -173,7 +172,7 @@ fn a_file_that_is_no_model_is_refused_with_its_name() {
     fs::copy(shipped.folder.join("tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
     for garbage in [&b""[..], b"this is no graph", &[0xff; 4096]] {
         fs::write(folder.path().join("model.onnx"), garbage).unwrap();
-        let Err(error) = OnnxEmbedder::load(&EmbedderConfig::new(folder.path(), &shipped.runtime_library)) else {
+        let Err(error) = OnnxEmbedder::load(&OnnxConfig::new(folder.path(), &shipped.runtime_library)) else {
             panic!("garbage was loaded");
         };
         let line = error.to_string();
@@ -189,7 +188,7 @@ fn a_second_runtime_library_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("libonnxruntime.so");
     fs::copy(&config.runtime_library, &other).unwrap();
-    let Err(error) = OnnxEmbedder::load(&EmbedderConfig { runtime_library: other, ..config }) else {
+    let Err(error) = OnnxEmbedder::load(&OnnxConfig { runtime_library: other, ..config }) else {
         panic!("a second library was loaded");
     };
     assert!(error.to_string().contains("another place"), "{error}");
@@ -198,7 +197,7 @@ fn a_second_runtime_library_is_refused() {
 #[test]
 fn a_limit_beyond_the_models_positions_is_refused_at_load() {
     let Some(config) = config() else { return };
-    let Err(error) = OnnxEmbedder::load(&EmbedderConfig { max_tokens: Some(4096), ..config }) else {
+    let Err(error) = OnnxEmbedder::load(&OnnxConfig { max_tokens: Some(4096), ..config }) else {
         panic!("4096 tokens were accepted");
     };
     assert!(error.to_string().starts_with("model.onnx cannot be used"), "{error}");
@@ -208,7 +207,7 @@ fn a_limit_beyond_the_models_positions_is_refused_at_load() {
 #[test]
 fn cuda_is_refused_by_a_build_without_it() {
     let Some(config) = config() else { return };
-    let Err(error) = OnnxEmbedder::load(&EmbedderConfig { device: Device::Cuda, ..config }) else {
+    let Err(error) = OnnxEmbedder::load(&OnnxConfig { device: Device::Cuda, ..config }) else {
         panic!("CUDA was reported by a build without it");
     };
     assert!(error.to_string().contains("without CUDA"), "{error}");

@@ -82,7 +82,7 @@ fn measure(config: &Config, name: &str, all: &[Question], arguments: &EvalArgs) 
     } else {
         let retrieval = engines::for_retrieval(config, &silent())?;
         let outcomes = actix::System::new().block_on(find_all(config, &retrieval, asked, all));
-        retrieval.embedding.stop();
+        retrieval.stop();
         outcomes.map(|outcomes| (outcomes, Vec::new()))
     }
     .with_context(|| name.to_owned())?;
@@ -120,10 +120,11 @@ async fn find_all(
     asked: &[Question],
     all: &[Question],
 ) -> anyhow::Result<Vec<Outcome>> {
-    let store = retrieval.store.clone();
+    // Nobody looks at it: an evaluation that hangs is seen by who started it.
+    let pulse = std::sync::Arc::default();
     let finder = Finder {
         embedding: EmbeddingPoolActor::new(retrieval.embedding.workers.clone()).start(),
-        retriever: RetrieverActor::new(store, config.search_parallel, config.search_queue, silent()).start(),
+        retriever: retrieval.retriever(config, &silent(), pulse).start(),
         context_chars: engines::context_chars(config),
     };
     let mut outcomes = Vec::with_capacity(asked.len());

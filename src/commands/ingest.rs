@@ -111,7 +111,7 @@ impl Ingest<'_> {
         } else {
             let retrieval = engines::for_retrieval(self.config, &silent())?;
             let stored = block_on(retrieval.store.documents())??;
-            retrieval.embedding.stop();
+            retrieval.stop();
             stored
         };
         let plan: Plan = plan(folder, stored, self.arguments.retry);

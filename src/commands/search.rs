@@ -25,7 +25,7 @@ pub fn search(config: &Config, arguments: &SearchArgs) -> anyhow::Result<u8> {
         let embedding = engines::embed_one(&retrieval.embedding, &arguments.query).await?;
         let (text, context_chars) = (arguments.query.clone(), engines::context_chars(config));
         let query = SearchQuery { text, embedding, top_k: config.top_k, context_chars, documents };
-        Ok(retrieval.store.search(query).await?.passages)
+        Ok(retrieval.search(query).await?.passages)
     })?;
     let found = found?;
     if arguments.json {
@@ -41,6 +41,6 @@ pub fn search(config: &Config, arguments: &SearchArgs) -> anyhow::Result<u8> {
             );
         }
     }
-    retrieval.embedding.stop();
+    retrieval.stop();
     Ok(0)
 }

@@ -10,9 +10,11 @@ use mentor_actors::ports::Sampling;
 use mentor_actors::telemetry::Telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::ServeArgs;
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::engines::{self, ConversationKeeper, FAKE_BACKEND, Retrieval, Tutor};
+use crate::faults::Faults;
 use crate::guard::{Clock, Guard, Mode};
 use crate::http::{AskLimits, Doors, HEARTBEAT, serve as serve_doors};
 use crate::jobs::{FolderIngest, Jobs};
@@ -26,11 +28,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Longest that a job which is told to stop is waited for; it needs a fraction of a second, but for what the disk takes.
 const JOB_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Serves, with a fake generator of so many tokens a second where there is such a number.
-///
 /// # Errors
 /// An address that cannot be bound, or that others reach and no key protects; a model that is missing; a store of another embedder.
-pub fn serve(config: &Config, fake_tokens_per_second: Option<f64>) -> anyhow::Result<u8> {
+pub fn serve(config: &Config, arguments: &ServeArgs) -> anyhow::Result<u8> {
     let start = Instant::now();
     // Before the models: a port in use should cost no waiting.
     let listener = TcpListener::bind(&config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -38,8 +38,9 @@ pub fn serve(config: &Config, fake_tokens_per_second: Option<f64>) -> anyhow::Re
     let guard = Arc::new(Guard::open(config.guard(), Clock::default())?);
     refuse_exposure(&guard, listener.local_addr()?)?;
     let metrics = Arc::new(Metrics::new()?);
-    let telemetry: Arc<dyn Telemetry> = metrics.clone();
-    let tutor = match fake_tokens_per_second {
+    let faults = arguments.fault_injection.then(Faults::default);
+    let telemetry = telemetry(&metrics, faults.as_ref());
+    let tutor = match arguments.fake_generator {
         None => engines::for_answers(config, &telemetry)?,
         Some(rate) => {
             tracing::warn!(rate, "THE GENERATOR IS A FAKE: questions get words without meaning, for load tests alone");
@@ -49,7 +50,7 @@ pub fn serve(config: &Config, fake_tokens_per_second: Option<f64>) -> anyhow::Re
     let names = tutor.names();
     metrics.set_build_info(&names.generator, &names.embedder, &names.execution_provider);
     let keeper = ConversationKeeper::in_data_dir(config, &telemetry)?;
-    let result = actix::System::new().block_on(run(config, &tutor, &keeper, metrics, guard, listener, start));
+    let result = actix::System::new().block_on(run(config, &tutor, &keeper, metrics, faults, guard, listener, start));
     tutor.stop();
     keeper.stop();
     result.map(|()| 0)
@@ -60,11 +61,12 @@ async fn run(
     tutor: &Tutor,
     keeper: &ConversationKeeper,
     metrics: Arc<Metrics>,
+    faults: Option<Faults>,
     guard: Arc<Guard>,
     listener: TcpListener,
     start: Instant,
 ) -> anyhow::Result<()> {
-    let telemetry: Arc<dyn Telemetry> = metrics.clone();
+    let telemetry = telemetry(&metrics, faults.as_ref());
     log_sampling(config, tutor);
     let storage = keeper.storage.clone();
     let actors = tutor.start_actors(config, &storage, &telemetry);
@@ -74,7 +76,8 @@ async fn run(
         storage: storage.clone(),
     };
     let mut workers = tutor.health();
-    workers.push(("conversations", storage.health()));
+    workers.push(storage.health());
+    workers.extend(actors.health);
     let materials = materials(config);
     let (jobs, ingest) = Jobs::start(folder_ingest(config, tutor, &metrics), config.max_jobs)?;
     let shutdown = CancelToken::default();
@@ -89,6 +92,8 @@ async fn run(
         jobs,
         materials,
         workers,
+        step_deadline: Duration::from_secs(config.step_deadline_s),
+        faults,
         problems: tutor.generator.problem.iter().cloned().collect(),
         metrics,
         models: tutor.names(),
@@ -119,6 +124,17 @@ async fn run(
     }
     serving.await??;
     Ok(())
+}
+
+/// What takes the measurements; with faults it panics where tests want it to.
+fn telemetry(metrics: &Arc<Metrics>, faults: Option<&Faults>) -> Arc<dyn Telemetry> {
+    match faults {
+        Some(faults) => {
+            tracing::warn!("FAULT INJECTION IS ON: whoever may administer this server can make any part of it panic");
+            faults.within(metrics.clone())
+        }
+        None => metrics.clone(),
+    }
 }
 
 /// Without keys only this machine may ask, unless it was said in so many words that everybody may.
@@ -169,7 +185,7 @@ fn materials(config: &Config) -> Materials {
 }
 
 fn folder_ingest(config: &Config, tutor: &Tutor, metrics: &Arc<Metrics>) -> FolderIngest {
-    let Retrieval { embedding, store } = &tutor.retrieval;
+    let Retrieval { embedding, store, .. } = &tutor.retrieval;
     FolderIngest { config: config.clone(), embedder: embedding.share(), store: store.clone(), metrics: metrics.clone() }
 }
 
@@ -192,6 +208,9 @@ async fn introduce(tutor: &Tutor, guard: &Guard, address: SocketAddr, start: Ins
         "embedder   {} on {}",
         tutor.retrieval.embedding.info.model_id, tutor.retrieval.embedding.info.execution_provider
     );
+    if let Some(reranker) = &tutor.retrieval.reranker {
+        eprintln!("reranker   {}", reranker.info);
+    }
     eprintln!("course     {} documents, {} pages, {} passages", stats.documents, stats.pages, stats.chunks);
     if stats.documents == 0 {
         eprintln!(

@@ -46,6 +46,7 @@ const TABLE: &[(Option<Method>, &str, Access)] = &[
     (Some(Method::GET), "/api/documents", Needs(Scope::Ingest)),
     (Some(Method::POST), "/api/documents", Needs(Scope::Ingest)),
     (Some(Method::GET), "/api/documents/*", Needs(Scope::Ingest)),
+    (Some(Method::POST), "/debug/panic/*", Needs(Scope::Admin)),
     (None, "/api/ingest", Needs(Scope::Ingest)),
     (None, "/api/ingest/*", Needs(Scope::Ingest)),
 ];
@@ -86,6 +87,7 @@ mod tests {
             (Method::POST, "/api/documents", Needs(Scope::Ingest)),
             (Method::DELETE, "/api/documents/{id:.*}", Needs(Scope::Admin)),
             (Method::GET, "/api/ingest/{job}", Needs(Scope::Ingest)),
+            (Method::POST, "/debug/panic/{part}", Needs(Scope::Admin)),
             (Method::POST, "/api/ticket", AnyKey),
             (Method::HEAD, "/metrics", Needs(Scope::Metrics)),
         ];

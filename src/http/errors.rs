@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use mentor_actors::domain::{ErrorCode, TurnError};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::wire::error_json;
 
@@ -69,15 +69,21 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        let mut response = HttpResponse::build(self.status);
-        if let Some(wait) = self.error.retry_after {
-            response.insert_header((RETRY_AFTER, wait.as_secs().max(1)));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
-        }
-        response.json(json!({"error": error_json(&self.error), "detail": self.error.message}))
+        let body = json!({"error": error_json(&self.error), "detail": self.error.message});
+        response(self.status, &self.error, &body)
     }
+}
+
+/// An error in the shape of `body`, with the header fields that go with it.
+pub fn response(status: StatusCode, error: &TurnError, body: &Value) -> HttpResponse {
+    let mut response = HttpResponse::build(status);
+    if let Some(wait) = error.retry_after {
+        response.insert_header((RETRY_AFTER, wait.as_secs().max(1)));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+    }
+    response.json(body)
 }
 
 #[cfg(test)]

@@ -1,28 +1,37 @@
 //! Is it alive, can it answer, and its metrics.
 
+use std::time::{Duration, Instant};
+
 use actix_web::{HttpResponse, web};
-use mentor_actors::domain::{CorpusStats, ErrorCode, TurnError};
+use mentor_actors::domain::{CorpusStats, EngineError, ErrorCode, TurnError};
 use serde_json::json;
 
 use super::{ApiError, Doors};
 use crate::engines::FAKE_BACKEND;
 use crate::guard::{Client, Scope};
 
+/// Longest that the store may take to say what it holds: one that hangs must not hang whoever asks how it is.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The process answers.
 pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "alive"}))
 }
 
-/// Every worker is up, the store can be read, and a remote server is not given up for a while; 503 otherwise, with the reason for
-/// those who may see the metrics. A fake generator is named, so that nobody takes such a server for a tutor.
+/// Every worker and actor is up and none hangs in a step, the store can be read, and a remote server is not given up for a while;
+/// 503 otherwise, with the reason for those who may see the metrics. A fake generator is named, so that nobody takes such a server
+/// for a tutor.
 pub async fn ready(client: Client, doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
     let (_, problems) = look(&doors).await;
     if problems.is_empty() {
-        let mut ready = json!({"status": "ready"});
-        if doors.models.generation_backend == FAKE_BACKEND {
-            ready["generator"] = json!(doors.models.generator);
+        let mut body = json!({"status": "ready"});
+        if doors.faults.is_some() {
+            body["fault_injection"] = true.into();
         }
-        return Ok(HttpResponse::Ok().json(ready));
+        if doors.models.generation_backend == FAKE_BACKEND {
+            body["generator"] = doors.models.generator.as_str().into();
+        }
+        return Ok(HttpResponse::Ok().json(body));
     }
     let reason = if client.may(Scope::Metrics) { problems.join("; ") } else { "not ready".to_owned() };
     Err(TurnError::new(ErrorCode::Unavailable, reason).into())
@@ -34,9 +43,9 @@ pub async fn detail(doors: web::Data<Doors>) -> HttpResponse {
     let workers: serde_json::Map<String, serde_json::Value> = doors
         .workers
         .iter()
-        .map(|(name, health)| {
-            let state = health.problem().unwrap_or_else(|| "up".into());
-            ((*name).to_owned(), json!({"state": state, "restarts": health.restarts()}))
+        .map(|health| {
+            let state = health.problem(Instant::now(), doors.step_deadline).unwrap_or_else(|| "up".into());
+            (health.name().to_owned(), json!({"state": state, "restarts": health.restarts()}))
         })
         .collect();
     let mut response = if problems.is_empty() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
@@ -52,9 +61,11 @@ pub async fn detail(doors: web::Data<Doors>) -> HttpResponse {
 }
 
 async fn look(doors: &Doors) -> (Option<CorpusStats>, Vec<String>) {
-    let mut problems: Vec<String> = doors.workers.iter().filter_map(|(_, health)| health.problem()).collect();
+    let now = Instant::now();
+    let mut problems: Vec<String> =
+        doors.workers.iter().filter_map(|health| health.problem(now, doors.step_deadline)).collect();
     problems.extend(doors.problems.iter().filter_map(|problem| problem()));
-    let corpus = doors.store.stats().await;
+    let corpus = stats(doors).await;
     if let Err(error) = &corpus {
         tracing::error!(%error, "the store cannot be read");
         problems.push("the dataset cannot be read".into());
@@ -66,9 +77,14 @@ async fn look(doors: &Doors) -> (Option<CorpusStats>, Vec<String>) {
     (corpus.ok(), problems)
 }
 
+async fn stats(doors: &Doors) -> Result<CorpusStats, EngineError> {
+    let silent = |_| Err(EngineError::Failed(format!("it says nothing for {} s", STORE_PATIENCE.as_secs())));
+    tokio::time::timeout(STORE_PATIENCE, doors.store.stats()).await.unwrap_or_else(silent)
+}
+
 /// Everything that is measured, for Prometheus.
 pub async fn metrics(doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
-    if let Ok(corpus) = doors.store.stats().await {
+    if let Ok(corpus) = stats(&doors).await {
         let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         doors.metrics.dataset_version.set(gauge(corpus.dataset_version));
         doors.metrics.dataset_fragments.set(gauge(corpus.fragments));

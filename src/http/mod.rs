@@ -5,6 +5,7 @@ mod connection;
 mod conversations;
 mod documents;
 mod errors;
+mod faults;
 mod feedback;
 mod frame_sizes;
 mod gate;
@@ -13,6 +14,7 @@ mod jobs;
 mod multipart;
 mod openai;
 mod openapi;
+mod panics;
 mod rest;
 mod socket;
 mod sse;
@@ -37,6 +39,7 @@ use mentor_actors::storage::Storage;
 use mentor_actors::turn::TurnServices;
 use mentor_actors::workers::WorkerHealth;
 
+use crate::faults::Faults;
 use crate::guard::{Client, Guard, Patience, Tls, policy};
 use crate::jobs::Jobs;
 use crate::materials::Materials;
@@ -49,6 +52,9 @@ pub use wire::{ModelNames, completion_json, sources_json};
 
 /// Time that connections get to take their last bytes. Turns have ended by then, see [`crate::drain`].
 const LAST_BYTES_SECONDS: u64 = 1;
+
+/// When it makes sense to ask again what an actor did not answer.
+const COME_BACK_AFTER: Duration = Duration::from_secs(1);
 
 /// Says what is wrong now with something that answers need, if anything is.
 pub type Problem = Arc<dyn Fn() -> Option<String> + Send + Sync>;
@@ -71,10 +77,14 @@ pub struct Doors {
     pub jobs: Jobs,
     /// The folder that uploads go to.
     pub materials: Materials,
-    /// The workers' health, by name.
-    pub workers: Vec<(&'static str, Arc<WorkerHealth>)>,
+    /// The health of the workers and the actors.
+    pub workers: Vec<Arc<WorkerHealth>>,
+    /// Longest that one of them may take for one step while the server calls itself ready.
+    pub step_deadline: Duration,
     /// What else may stand in the way of answers.
     pub problems: Vec<Problem>,
+    /// Panics that tests order; `None` in every server that is there for people.
+    pub faults: Option<Faults>,
     /// Everything that is measured.
     pub metrics: Arc<Metrics>,
     /// What the program says of its models.
@@ -106,7 +116,7 @@ impl Doors {
 }
 
 fn conversations_gone() -> TurnError {
-    TurnError::new(ErrorCode::Unavailable, "the conversations are not there, try again")
+    TurnError::new(ErrorCode::Unavailable, "the conversations are not there, try again").retry_after(COME_BACK_AFTER)
 }
 
 /// Whose conversations a request may see: those of its key.
@@ -126,6 +136,7 @@ pub fn serve(
     let guard = doors.guard.clone();
     let tls = guard.tls().map(Tls::server_config).transpose().map_err(std::io::Error::other)?;
     let Patience { handshake, head, idle, .. } = guard.patience();
+    let more: fn(&mut web::ServiceConfig) = if doors.faults.is_some() { faults::routes } else { |_| () };
     let (doors, shared) = (web::Data::new(doors), web::Data::from(guard.clone()));
     let server = HttpServer::new(move || {
         App::new()
@@ -134,9 +145,11 @@ pub fn serve(
             // The last of them sees a request first.
             .wrap(Compress::default())
             .wrap(from_fn(gate::admit))
+            .wrap(from_fn(panics::contain))
             .wrap(from_fn(measure))
             .wrap(from_fn(gate::add_headers))
             .configure(routes)
+            .configure(more)
             .default_service(web::to(not_found))
     })
     .on_connect(move |connection, extensions| connection::remember(connection, extensions, &guard))

@@ -19,7 +19,8 @@ use super::body::{self, MAX_JSON_BYTES};
 use super::connection::{Connection, TAKES_NOTHING};
 use super::frame_sizes::limited;
 use super::wire::{self, AskBody, ClientFrame, SiblingBody};
-use super::{ApiError, Doors, owner};
+use super::{ApiError, COME_BACK_AFTER, Doors, owner};
+use crate::faults::Part;
 use crate::guard::{Charge, Client};
 
 /// How often the client is asked whether it is still there. One that never answers is gone within 30 s.
@@ -343,6 +344,9 @@ impl Socket {
 impl StreamHandler<Result<ws::Message, ProtocolError>> for Socket {
     fn handle(&mut self, message: Result<ws::Message, ProtocolError>, ctx: &mut Ctx) {
         self.heard = Instant::now();
+        if let Some(faults) = &self.doors.faults {
+            faults.strike(Part::Socket);
+        }
         match message {
             Ok(ws::Message::Text(text)) => self.take(&text, ctx),
             Ok(ws::Message::Continuation(item)) => self.assemble(item, ctx),
@@ -407,7 +411,10 @@ where
     F: Future<Output = Result<Result<Cursor, TurnError>, actix::MailboxError>> + 'static,
 {
     let then = |started: Result<Result<Cursor, TurnError>, actix::MailboxError>, socket: &mut Socket, ctx: &mut Ctx| {
-        let gone = || TurnError::new(ErrorCode::Unavailable, "the conversation is not there, connect again");
+        let gone = || {
+            let lost = TurnError::new(ErrorCode::Unavailable, "the conversation did not answer, ask again");
+            lost.retry_after(COME_BACK_AFTER)
+        };
         match started.unwrap_or_else(|_| Err(gone())) {
             Ok(_) => socket.charge = Some((turn_id, charge)),
             Err(error) => {

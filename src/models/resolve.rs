@@ -58,8 +58,18 @@ impl ModelsDir {
     pub fn resolve_embedder(&self, wanted: Option<&str>) -> Result<PathBuf, ModelsError> {
         match self.choose(wanted, ModelKind::Embedder)? {
             Choice::Model(model) => self.ready(&model).map(|_| self.root().join(&model.name)),
-            Choice::Path(path) => check_embedder(&path).map(|()| path),
+            Choice::Path(path) => check_onnx_folder(&path).map(|()| path),
         }
+    }
+
+    /// The folder of a reranker, laid out as an embedder's: a path, or the name of a folder among the models.
+    ///
+    /// # Errors
+    /// When there is no such folder, or a file of it is missing.
+    pub fn resolve_reranker(&self, wanted: &str) -> Result<PathBuf, ModelsError> {
+        let among_models = self.root().join(wanted);
+        let folder = if among_models.is_dir() { among_models } else { wanted.into() };
+        check_onnx_folder(&folder).map(|()| folder)
     }
 
     /// The ONNX Runtime library: that of `ORT_DYLIB_PATH` where set, else ours for the device.
@@ -169,7 +179,7 @@ pub(super) fn check_gguf(path: &Path) -> Result<(), ModelsError> {
     }
 }
 
-fn check_embedder(folder: &Path) -> Result<(), ModelsError> {
+fn check_onnx_folder(folder: &Path) -> Result<(), ModelsError> {
     let has = |name: &str| folder.join(name).is_file();
     if !folder.is_dir() {
         Err(unusable(folder, "is not a folder"))

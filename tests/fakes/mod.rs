@@ -37,7 +37,9 @@ pub fn doors(tutor: &Tutor, guard: Arc<Guard>) -> Doors {
         store: tutor.store.clone(),
         jobs: Jobs::start(NoJobs, 1).unwrap().0,
         materials: Materials::new("nowhere".into(), UploadLimits { file_bytes: 1, files: 1, free_bytes: 0 }),
-        workers: vec![("embed", tutor.embedding.health()), ("generate", tutor.generator.health())],
+        workers: tutor.health.clone(),
+        step_deadline: PATIENCE,
+        faults: None,
         problems: Vec::new(),
         metrics: Arc::new(Metrics::new().unwrap()),
         models: ModelNames {

@@ -10,6 +10,7 @@ mod eval;
 mod keys;
 mod openai;
 mod operations;
+mod panics;
 mod support;
 mod sync;
 mod tutor;

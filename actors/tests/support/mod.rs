@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime};
 
-use actix::{Actor, Addr};
+use actix::Addr;
 use futures_util::future::BoxFuture;
 use mentor_actors::admission::Admission;
 use mentor_actors::conversations::{Conversation, ConversationSettings, ConversationsActor, Open};
@@ -18,10 +18,11 @@ use mentor_actors::ports::*;
 use mentor_actors::prompt::Exchange;
 use mentor_actors::retrieval::RetrieverActor;
 use mentor_actors::storage::{BoxedStore, Storage};
+use mentor_actors::supervision::Watchdog;
 use mentor_actors::telemetry::{AttributionMethod, Measurement, Silent, Telemetry};
 use mentor_actors::turn::{DocumentFilter, TurnServices, TurnSettings};
 use mentor_actors::turn_log::Cursor;
-use mentor_actors::workers::RestartBudget;
+use mentor_actors::workers::{RestartBudget, WorkerHealth};
 
 /// Keeps what was measured.
 #[derive(Default)]
@@ -144,6 +145,14 @@ pub fn settings() -> TurnSettings {
     }
 }
 
+/// Words in a question that make a part panic when it sees them.
+pub const BREAK_SEARCH: &str = "break-search";
+pub const BREAK_BEGIN: &str = "break-begin";
+pub const BREAK_STEP: &str = "break-step";
+pub const BREAK_STORE: &str = "break-store";
+/// A name of a document that makes the turn itself panic.
+pub const BREAK_TURN: &str = "break-turn";
+
 struct FakeEmbedder {
     poison: &'static str,
     gate: Arc<Gate>,
@@ -193,8 +202,12 @@ impl Retriever for FakeStore {
             text: "A binary heap is a complete tree kept in an array.".into(),
         };
         let score = self.score;
+        let breaks = query.text.contains(BREAK_SEARCH);
         let passages = (1..=query.top_k).map(|number| ScoredPassage { passage: passage(number), score }).collect();
-        Box::pin(async move { Ok(Found { passages, relevance: score }) })
+        Box::pin(async move {
+            assert!(!breaks, "the search broke");
+            Ok(Found { passages, relevance: score })
+        })
     }
 
     fn stats(&self) -> BoxFuture<'static, Result<CorpusStats, EngineError>> {
@@ -219,6 +232,8 @@ struct FakeEngine {
     at: HashMap<Slot, usize>,
     steps: usize,
     fails_at: Option<usize>,
+    /// Whether the next step panics.
+    breaks: bool,
 }
 
 impl GenerationEngine for FakeEngine {
@@ -242,6 +257,9 @@ impl GenerationEngine for FakeEngine {
         if generation.sampling.grammar.as_deref() == Some(BAD_GRAMMAR) {
             return Err(EngineError::Rejected("the grammar cannot be used: it ends too early (line 1)".into()));
         }
+        let asked = |word| generation.messages.last().is_some_and(|message| message.text.contains(word));
+        assert!(!asked(BREAK_BEGIN), "the beginning broke");
+        self.breaks = asked(BREAK_STEP);
         self.begun.lock().unwrap().push(generation.clone());
         self.at.insert(slot, 0);
         Ok(Begun { prompt_tokens: self.count_prompt_tokens(&generation.messages)?, cached_tokens: 1 })
@@ -250,6 +268,8 @@ impl GenerationEngine for FakeEngine {
     fn step(&mut self) -> Result<Vec<(Slot, SlotOutput)>, EngineError> {
         self.gate.pass();
         self.steps += 1;
+        // The first token is out by then.
+        assert!(!(self.breaks && self.at.values().all(|at| *at > 0)), "the step broke");
         if self.fails_at == Some(self.steps) {
             return Err(EngineError::Failed("the device is gone".into()));
         }
@@ -282,6 +302,9 @@ pub struct FakeConversations {
 
 impl ConversationStore for FakeConversations {
     fn write(&mut self, changes: &[TurnChange]) -> Result<(), EngineError> {
+        let breaks =
+            |change: &TurnChange| matches!(change, TurnChange::Begin(begin) if begin.question.contains(BREAK_STORE));
+        assert!(!changes.iter().any(breaks), "the store broke");
         let ends = changes.iter().any(|change| matches!(change, TurnChange::End(_)));
         if self.is_full.load(Ordering::SeqCst) || (ends && self.loses_ends.load(Ordering::SeqCst)) {
             return Err(EngineError::Failed("the disk is full".into()));
@@ -332,7 +355,10 @@ struct NoFilter;
 
 impl DocumentFilter for NoFilter {
     fn resolve(&self, patterns: Vec<String>) -> BoxFuture<'static, Result<Vec<DocumentId>, TurnError>> {
-        Box::pin(async move { Ok(patterns.into_iter().map(DocumentId).collect()) })
+        Box::pin(async move {
+            assert!(!patterns.iter().any(|pattern| pattern == BREAK_TURN), "the turn broke");
+            Ok(patterns.into_iter().map(DocumentId).collect())
+        })
     }
 }
 
@@ -348,6 +374,8 @@ pub struct Tutor {
     pub kept: FakeConversations,
     /// What reached the engine, in order.
     pub begun: Generations,
+    /// Of every worker and every actor that there is one of.
+    pub health: Vec<Arc<WorkerHealth>>,
 }
 
 impl Tutor {
@@ -365,15 +393,18 @@ impl Tutor {
         let engines: Factory<BoxedEngine> = Arc::new(move || {
             let fails_at = first.lock().unwrap().take();
             let (begun, pieces, gate) = (engine_begun.clone(), pieces.clone(), gate.clone());
-            Ok(Box::new(FakeEngine { begun, pieces, gate, at: HashMap::new(), steps: 0, fails_at }))
+            Ok(Box::new(FakeEngine { begun, pieces, gate, at: HashMap::new(), steps: 0, fails_at, breaks: false }))
         });
         let (generator, _, _) =
             GenerationWorker::start(&engines, script.queue, budget, &telemetry).unwrap().ready().unwrap();
         let store = Arc::new(FakeStore { score: script.score, searches: AtomicUsize::new(0) });
+        let watchdogs @ [embedding_pool, retriever, generator_dog, directory] =
+            &["embedding-pool", "retriever", "generator", "directory"].map(|name| Watchdog::of_one(name, &telemetry));
+        let search = RetrieverActor::new(store.clone(), 4, 16, telemetry.clone(), retriever.health().pulse());
         let services = TurnServices {
-            embedding: EmbeddingPoolActor::new(embedding.clone()).start(),
-            retriever: RetrieverActor::new(store.clone(), 4, 16, telemetry.clone()).start(),
-            generator: GeneratorActor::new(generator.clone()).start(),
+            embedding: embedding_pool.start(EmbeddingPoolActor::new(embedding.clone())),
+            retriever: retriever.start(search),
+            generator: generator_dog.start(GeneratorActor::new(generator.clone())),
             telemetry,
             settings: Arc::new(script.settings),
             documents: Arc::new(NoFilter),
@@ -383,9 +414,11 @@ impl Tutor {
         let stores: Factory<BoxedStore> = Arc::new(move || Ok(Box::new(script.kept.clone())));
         let (storage, _) = Storage::start(&stores, budget, &services.telemetry).unwrap();
         let settings = ConversationSettings { limit: 4, idle_after: Duration::from_secs(3600), keep: None };
-        let conversations =
-            ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings).start();
-        Self { conversations, services, store, generator, embedding, storage, admission, kept, begun }
+        let conversations = ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings);
+        let conversations = directory.start(conversations);
+        let mut health = vec![embedding.health(), generator.health(), storage.health()];
+        health.extend(watchdogs.iter().map(Watchdog::health));
+        Self { conversations, services, store, generator, embedding, storage, admission, kept, begun, health }
     }
 
     pub async fn open(&self, name: &str) -> Conversation {

@@ -137,7 +137,8 @@ impl Shared {
         let (reply, answer) = oneshot::channel();
         self.runtime.handle().spawn_blocking(move || {
             if !reply.is_closed() {
-                let _ = reply.send(view.search(&query));
+                // The caller may leave meanwhile.
+                drop(reply.send(view.search(&query)));
             }
         });
         answer.await.map_err(|_| EngineError::WorkerLost("search"))?.map_err(|error| search_error(&error))

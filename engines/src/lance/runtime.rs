@@ -44,7 +44,8 @@ impl StoreRuntime {
     ) -> Result<T, StoreError> {
         let (reply, answer) = mpsc::sync_channel(1);
         self.handle().spawn(async move {
-            let _ = reply.send(work.await);
+            // Never waits: there is room for the only answer. The caller waits for it below.
+            drop(reply.send(work.await));
         });
         answer.recv().unwrap_or(Err(StoreError::Panicked))
     }

@@ -36,7 +36,7 @@ impl fmt::Display for ExecutionProvider {
 
 /// Which model to load, and how to run it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EmbedderConfig {
+pub struct OnnxConfig {
     /// Folder in the sentence-transformers layout: `model.onnx` (or `onnx/model.onnx`) and `tokenizer.json`; read
     /// where present: `config.json`, `sentence_bert_config.json`, `tokenizer_config.json`, `modules.json`,
     /// `1_Pooling/config.json`.
@@ -59,7 +59,7 @@ pub struct EmbedderConfig {
     pub tuning: SessionTuning,
 }
 
-impl EmbedderConfig {
+impl OnnxConfig {
     /// A model folder and a runtime library, on one thread of whatever device there is.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>, runtime_library: impl Into<PathBuf>) -> Self {

@@ -8,10 +8,11 @@ use mentor_actors::ports::Embedder;
 use ort::environment::Environment;
 
 use super::batch::{self, BatchPolicy};
-use super::config::{Device, EmbedderConfig, EmbedderInfo, ExecutionProvider};
+use super::config::{EmbedderInfo, ExecutionProvider, OnnxConfig};
 use super::folder::ModelFolder;
 use super::model::Model;
 use super::runtime;
+use super::session::on_device;
 use super::tokens::{self, OnnxTokenCounter, TextEncoder};
 
 /// Operators of models that are quantised at run time. They have no CUDA kernels.
@@ -32,7 +33,7 @@ impl OnnxEmbedder {
     /// # Errors
     /// [`EngineError::Load`], one line that names the file and what to do, when any of them is missing, damaged or of
     /// the wrong kind, or when CUDA was asked for and cannot be had.
-    pub fn load(config: &EmbedderConfig) -> Result<Self, EngineError> {
+    pub fn load(config: &OnnxConfig) -> Result<Self, EngineError> {
         let folder = ModelFolder::open(config)?;
         let max_tokens = folder.settings.max_tokens;
         let tokenizer = tokens::load(&folder.tokenizer)?;
@@ -87,7 +88,7 @@ impl Embedder for OnnxEmbedder {
 }
 
 /// A row to try the model with: as long as the caller asked for, since no file vouches for that length.
-fn probe(encoder: &TextEncoder, config: &EmbedderConfig) -> Result<Vec<u32>, EngineError> {
+fn probe(encoder: &TextEncoder, config: &OnnxConfig) -> Result<Vec<u32>, EngineError> {
     encoder.encode(&"course ".repeat(config.max_tokens.unwrap_or(1)))
 }
 
@@ -104,23 +105,14 @@ fn policy(provider: ExecutionProvider, tokens: Option<usize>) -> BatchPolicy {
 /// The model, the length of its vectors, and where it runs.
 fn load_model(
     environment: &Environment,
-    config: &EmbedderConfig,
+    config: &OnnxConfig,
     folder: &ModelFolder,
     probe: &[u32],
 ) -> Result<(Model, usize, ExecutionProvider), EngineError> {
-    let load = |provider| {
+    let loaded = on_device(config.device, "embedder", |provider| {
         let (model, dimension) = Model::load(environment, config, folder, provider, probe)?;
         Ok((model, dimension, provider))
-    };
-    let loaded = match config.device {
-        Device::Cpu => load(ExecutionProvider::Cpu),
-        Device::Cuda => load(ExecutionProvider::Cuda),
-        Device::Auto if !cfg!(feature = "cuda") => load(ExecutionProvider::Cpu),
-        Device::Auto => load(ExecutionProvider::Cuda).or_else(|problem: EngineError| {
-            tracing::warn!(%problem, "the embedder cannot use CUDA and runs on the CPU");
-            load(ExecutionProvider::Cpu)
-        }),
-    }?;
+    })?;
     if loaded.2 == ExecutionProvider::Cuda {
         warn_of_cpu_operators(folder);
     }

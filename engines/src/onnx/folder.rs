@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::config::EmbedderConfig;
+use super::config::OnnxConfig;
 use super::pooling::Pooling;
 
 /// Longest text where no file says it: what all-MiniLM-L6-v2, the default model, was made for.
@@ -41,7 +41,7 @@ pub(super) struct Settings {
 impl ModelFolder {
     /// # Errors
     /// [`EngineError::Load`] when a file is missing or does not make sense.
-    pub(super) fn open(config: &EmbedderConfig) -> Result<Self, EngineError> {
+    pub(super) fn open(config: &OnnxConfig) -> Result<Self, EngineError> {
         let folder = &config.folder;
         let name = file_name(&fs::canonicalize(folder).unwrap_or_else(|_| folder.clone()));
         let model = find(folder, config.model_file.as_deref(), &["model.onnx", "onnx/model.onnx"], &name)?;
@@ -80,7 +80,7 @@ fn find(folder: &Path, chosen: Option<&Path>, usual: &[&str], model: &str) -> Re
     let wanted = file_name(&candidates[0]);
     candidates.into_iter().find(|file| file.is_file()).ok_or_else(|| {
         EngineError::Load(format!(
-            "{wanted} is missing from the embedding model {model}: fetch it with `mentor models pull`, or choose another embedder"
+            "{wanted} is missing from the model {model}: fetch it with `mentor models pull`, or choose another model"
         ))
     })
 }
@@ -88,7 +88,7 @@ fn find(folder: &Path, chosen: Option<&Path>, usual: &[&str], model: &str) -> Re
 /// A file that is there but no good, with the way out.
 pub(super) fn damaged(file: &Path, problem: &str) -> EngineError {
     let name = file_name(file);
-    EngineError::Load(format!("{name} {problem}; fetch it again with `mentor models pull`, or choose another embedder"))
+    EngineError::Load(format!("{name} {problem}; fetch it again with `mentor models pull`, or choose another model"))
 }
 
 /// The last part of a path, for messages.
@@ -222,11 +222,11 @@ impl Limits {
         let positions = self.model.as_ref().and_then(ModelJson::positions);
         let max_tokens = chosen.unwrap_or_else(|| self.smallest().unwrap_or(DEFAULT_MAX_TOKENS));
         if max_tokens < MIN_MAX_TOKENS {
-            return Err(format!("the embedder's max_tokens is {max_tokens}: it must be at least {MIN_MAX_TOKENS}"));
+            return Err(format!("the model's max_tokens is {max_tokens}: it must be at least {MIN_MAX_TOKENS}"));
         }
         match positions {
             Some(positions) if max_tokens > positions => Err(format!(
-                "the embedder's max_tokens is {max_tokens}, but config.json says that the model reads at most {positions}"
+                "the model's max_tokens is {max_tokens}, but config.json says that the model reads at most {positions}"
             )),
             _ => Ok(max_tokens),
         }
@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn a_missing_model_file_is_named_with_what_to_do() {
         let folder = folder(&[("tokenizer.json", "{}")]);
-        let error = ModelFolder::open(&EmbedderConfig::new(folder.path(), "unused")).unwrap_err().to_string();
+        let error = ModelFolder::open(&OnnxConfig::new(folder.path(), "unused")).unwrap_err().to_string();
         assert!(error.starts_with("model.onnx is missing") && error.contains("mentor models pull"), "{error}");
     }
 }

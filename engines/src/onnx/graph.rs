@@ -74,6 +74,26 @@ pub(super) fn output(declared: &[Declared<'_>]) -> Result<Output, String> {
     }
 }
 
+/// The output of a model that scores pairs of texts: float32, one or two numbers for each.
+///
+/// # Errors
+/// When it has none such.
+pub(super) fn logits(declared: &[Declared<'_>]) -> Result<String, String> {
+    let scores = |dtype: &ValueType| {
+        dtype.tensor_type() == Some(TensorElementType::Float32)
+            && dtype.tensor_shape().is_some_and(|shape| match shape[..] {
+                [_] => true,
+                [_, numbers] => matches!(numbers, -1 | 1 | 2),
+                _ => false,
+            })
+    };
+    let usable = || declared.iter().filter(|(_, dtype)| scores(dtype));
+    let found = usable().find(|(name, _)| *name == "logits").or_else(|| usable().next());
+    found
+        .map(|(name, _)| (*name).to_owned())
+        .ok_or_else(|| "it has no output with a score for each pair of texts".to_owned())
+}
+
 fn rank(dtype: &ValueType) -> usize {
     dtype.tensor_shape().map_or(0, |shape| shape.len())
 }
@@ -139,6 +159,19 @@ mod tests {
         assert!(output(&declared[..1]).is_err());
         let half = [("last_hidden_state", &tensor(TensorElementType::Float16, 3))];
         assert!(output(&half).unwrap_err().contains("float32"));
+    }
+
+    #[test]
+    fn scores_of_pairs_are_found_and_vectors_are_not_taken_for_them() {
+        let sized = |sizes: &[i64]| ValueType::Tensor {
+            ty: TensorElementType::Float32,
+            shape: Shape::new(sizes.to_vec()),
+            dimension_symbols: SymbolicDimensions::empty(sizes.len()),
+        };
+        let (vectors, score, open) = (sized(&[-1, 384]), sized(&[-1, 1]), sized(&[-1, -1]));
+        assert_eq!(logits(&[("pooled", &vectors), ("score", &score)]).as_deref(), Ok("score"));
+        assert_eq!(logits(&[("other", &open), ("logits", &open)]).as_deref(), Ok("logits"));
+        assert!(logits(&[("sentence_embedding", &vectors), ("last_hidden_state", &floats(3))]).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The embedder: a sentence-transformers model in ONNX format, run by ONNX Runtime.
+//! The embedder and the reranker: sentence-transformers models in ONNX format, run by ONNX Runtime.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -10,26 +10,31 @@
 //! | `runtime` | the shared library, loaded once per process |
 //! | `rewrite` | the graph in fewer operators, and in eight bits; pure |
 //! | `session` | opening the graph on a device |
+//! | `buffers` | the inputs of a run |
 //! | `graph` | which inputs and outputs it has; pure |
 //! | `model` | running it |
 //! | `embedder` | all of it behind the port |
+//! | `reranker` | the same for models that read question and passage together |
 //!
 //! One [`OnnxEmbedder`] belongs to one thread. Several workers load several of them; the library is shared.
 
 mod batch;
+mod buffers;
 mod config;
 mod embedder;
 mod folder;
 mod graph;
 mod model;
 mod pooling;
+mod reranker;
 mod rewrite;
 mod runtime;
 mod session;
 mod tokens;
 
-pub use config::{Device, EmbedderConfig, EmbedderInfo, ExecutionProvider, SessionTuning};
+pub use config::{Device, EmbedderInfo, ExecutionProvider, OnnxConfig, SessionTuning};
 pub use embedder::OnnxEmbedder;
 pub use pooling::Pooling;
+pub use reranker::{OnnxReranker, RerankerInfo};
 pub use rewrite::Arithmetic;
 pub use tokens::OnnxTokenCounter;

@@ -4,10 +4,10 @@ use std::fs;
 
 use mentor_actors::domain::{Embedding, EngineError};
 use ort::environment::Environment;
-use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
-use ort::value::TensorRef;
+use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session};
 
-use super::config::{EmbedderConfig, ExecutionProvider};
+use super::buffers::{Buffers, Row};
+use super::config::{ExecutionProvider, OnnxConfig};
 use super::folder::ModelFolder;
 use super::graph::{self, Input, Output};
 use super::pooling::Pooling;
@@ -37,7 +37,7 @@ impl Model {
     /// [`EngineError::Load`] when the file is no such model, or the provider cannot be had.
     pub(super) fn load(
         environment: &Environment,
-        config: &EmbedderConfig,
+        config: &OnnxConfig,
         folder: &ModelFolder,
         provider: ExecutionProvider,
         probe: &[u32],
@@ -55,7 +55,7 @@ impl Model {
     /// `None` where the file as it is has to serve, which then says what is wrong with it, if anything is.
     fn load_rewritten(
         environment: &Environment,
-        config: &EmbedderConfig,
+        config: &OnnxConfig,
         folder: &ModelFolder,
         probe: &[u32],
     ) -> Option<(Self, usize)> {
@@ -98,9 +98,9 @@ impl Model {
     /// # Errors
     /// [`EngineError::Failed`] when the runtime refuses the batch, or a result has no direction.
     pub(super) fn run(&mut self, rows: &[&[u32]], pad_id: u32) -> Result<Vec<Embedding>, EngineError> {
-        let longest = rows.iter().map(|row| row.len()).max().unwrap_or_default();
-        self.buffers.fill(rows, longest, pad_id);
-        let inputs = self.buffers.tensors(&self.inputs, [rows.len(), longest]).map_err(failed)?;
+        let one_text_each: Vec<Row> = rows.iter().map(|ids| Row { ids, types: &[] }).collect();
+        let longest = self.buffers.fill(&one_text_each, pad_id);
+        let inputs = self.buffers.tensors(&self.inputs).map_err(failed)?;
         let outputs = self.session.run_with_options(inputs, &self.options).map_err(failed)?;
         let (shape, data) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
         let layout = Layout::of(shape, rows.len(), longest, self.output.per_token)?;
@@ -111,43 +111,6 @@ impl Model {
 fn failed(error: ort::Error) -> EngineError {
     let line = error.message().lines().next().unwrap_or_default();
     EngineError::Failed(format!("the embedding model failed: {line}"))
-}
-
-/// The inputs of a run, `[batch, sequence]`, padded on the right.
-#[derive(Default)]
-struct Buffers {
-    ids: Vec<i64>,
-    /// 1 for a token, 0 for padding.
-    mask: Vec<i64>,
-    /// All zero: every text is one sequence.
-    types: Vec<i64>,
-}
-
-impl Buffers {
-    fn fill(&mut self, rows: &[&[u32]], longest: usize, pad_id: u32) {
-        self.ids.clear();
-        self.mask.clear();
-        for row in rows {
-            let end = self.ids.len() + longest;
-            self.ids.extend(row.iter().map(|&id| i64::from(id)));
-            self.mask.resize(self.ids.len(), 1);
-            self.ids.resize(end, i64::from(pad_id));
-            self.mask.resize(end, 0);
-        }
-        self.types.resize(self.ids.len(), 0);
-    }
-
-    fn tensors(&self, inputs: &[Input], shape: [usize; 2]) -> ort::Result<Vec<(&'static str, SessionInputValue<'_>)>> {
-        let tensor = |&input: &Input| {
-            let data = match input {
-                Input::Ids => &self.ids,
-                Input::Mask => &self.mask,
-                Input::Types => &self.types,
-            };
-            Ok((input.name(), TensorRef::from_array_view((shape, data.as_slice()))?.into()))
-        };
-        inputs.iter().map(tensor).collect()
-    }
 }
 
 /// How the output of a run lies in memory.
@@ -185,16 +148,6 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rows_are_padded_on_the_right_and_the_padding_is_masked() {
-        let mut buffers = Buffers::default();
-        buffers.fill(&[&[7, 8, 9], &[5]], 3, 1);
-        assert_eq!(buffers.ids, [7, 8, 9, 5, 1, 1]);
-        assert_eq!(buffers.mask, [1, 1, 1, 1, 0, 0]);
-        buffers.fill(&[&[4]], 1, 1);
-        assert_eq!((buffers.ids, buffers.mask, buffers.types), (vec![4], vec![1], vec![0]));
-    }
 
     #[test]
     fn a_text_is_pooled_from_its_own_tokens_only() {

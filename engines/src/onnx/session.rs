@@ -7,7 +7,7 @@ use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 
-use super::config::{EmbedderConfig, ExecutionProvider};
+use super::config::{Device, ExecutionProvider, OnnxConfig};
 use super::folder::damaged;
 use super::runtime::{in_one_line, no_panic};
 
@@ -22,7 +22,7 @@ const SLOW_CPU_OPTIMIZERS: &str = "SkipLayerNormFusion";
 /// [`EngineError::Load`] when the file is no model, or the provider cannot be had.
 pub(super) fn open(
     environment: &Environment,
-    config: &EmbedderConfig,
+    config: &OnnxConfig,
     file: &Path,
     provider: ExecutionProvider,
 ) -> Result<Session, EngineError> {
@@ -37,25 +37,42 @@ pub(super) fn open(
 ///
 /// # Errors
 /// Why the runtime refuses it.
-pub(super) fn open_rewritten(
-    environment: &Environment,
-    config: &EmbedderConfig,
-    graph: &[u8],
-) -> Result<Session, String> {
+pub(super) fn open_rewritten(environment: &Environment, config: &OnnxConfig, graph: &[u8]) -> Result<Session, String> {
     no_panic(|| {
         let mut builder = builder(environment, config, ExecutionProvider::Cpu)?;
         builder.commit_from_memory(graph).map_err(|e| e.to_string())
     })
 }
 
+/// Loads a model where the configuration wants it: on CUDA, else on the CPU where it leaves the choice. `model` is what a warning
+/// calls it.
+///
+/// # Errors
+/// Those of `load`.
+pub(super) fn on_device<T>(
+    device: Device,
+    model: &str,
+    load: impl Fn(ExecutionProvider) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    match device {
+        Device::Cpu => load(ExecutionProvider::Cpu),
+        Device::Cuda => load(ExecutionProvider::Cuda),
+        Device::Auto if !cfg!(feature = "cuda") => load(ExecutionProvider::Cpu),
+        Device::Auto => load(ExecutionProvider::Cuda).or_else(|problem| {
+            tracing::warn!(%problem, "the {model} cannot use CUDA and runs on the CPU");
+            load(ExecutionProvider::Cpu)
+        }),
+    }
+}
+
 /// The model file is there, but cannot serve.
 pub(super) fn unusable(file: &Path, problem: &str) -> EngineError {
-    damaged(file, &format!("cannot be used as an embedding model: {}", in_one_line(problem, file)))
+    damaged(file, &format!("cannot be used: {}", in_one_line(problem, file)))
 }
 
 fn builder(
     environment: &Environment,
-    config: &EmbedderConfig,
+    config: &OnnxConfig,
     provider: ExecutionProvider,
 ) -> Result<SessionBuilder, String> {
     let builder = on(tuned(environment, config).map_err(|e| e.to_string())?, provider)?;
@@ -64,7 +81,7 @@ fn builder(
 
 /// Everything but the execution provider and the caller's entries. One inter-op thread is the default, and enough: the graph is a
 /// chain.
-fn tuned(environment: &Environment, config: &EmbedderConfig) -> ort::Result<SessionBuilder> {
+fn tuned(environment: &Environment, config: &OnnxConfig) -> ort::Result<SessionBuilder> {
     let tuning = &config.tuning;
     let builder = Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mentor_actors::domain::EngineError;
 use mentor_actors::ports::TokenCounter;
-use tokenizers::Tokenizer;
+use tokenizers::{PostProcessor as _, Tokenizer, TruncationDirection};
 
 use super::folder::{damaged, find_tokenizer};
 use super::runtime::{in_one_line, no_panic};
@@ -48,9 +48,9 @@ impl TextEncoder {
     pub(super) fn new(tokenizer: Arc<Tokenizer>, max_tokens: usize) -> Result<Self, EngineError> {
         let (prefix, suffix) = special_tokens(&tokenizer).map_err(EngineError::Load)?;
         if prefix.len() + suffix.len() >= max_tokens {
-            return Err(EngineError::Load(format!("the embedder's max_tokens is {max_tokens}: no room for a text")));
+            return Err(EngineError::Load(format!("the model's max_tokens is {max_tokens}: no room for a text")));
         }
-        let pad_id = ["[PAD]", "<pad>"].iter().find_map(|pad| tokenizer.token_to_id(pad)).unwrap_or_default();
+        let pad_id = pad_id(&tokenizer);
         Ok(Self { tokenizer, prefix, suffix, pad_id, max_tokens })
     }
 
@@ -67,6 +67,70 @@ impl TextEncoder {
         let ids = [&self.prefix, ids, &self.suffix].concat();
         Ok(if ids.is_empty() { vec![self.pad_id] } else { ids })
     }
+}
+
+/// Two texts as one row, the way the model was trained to read them together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pair {
+    /// Token ids with special tokens.
+    pub(super) ids: Vec<u32>,
+    /// 0 for tokens of the first text, 1 for those of the second, as the tokenizer's own template has it.
+    pub(super) types: Vec<u32>,
+}
+
+/// Makes the model's input of two texts.
+#[derive(Debug)]
+pub(super) struct PairEncoder {
+    tokenizer: Arc<Tokenizer>,
+    /// What fills a row up to the longest of its batch.
+    pub(super) pad_id: u32,
+    /// Room between the special tokens.
+    room: usize,
+}
+
+impl PairEncoder {
+    /// # Errors
+    /// [`EngineError::Load`] when the tokenizer has no template for two texts, or `max_tokens` leaves no room in it.
+    pub(super) fn new(tokenizer: Arc<Tokenizer>, max_tokens: usize) -> Result<Self, EngineError> {
+        let special = tokenizer.get_post_processor().map_or(0, |template| template.added_tokens(true));
+        if special == 0 {
+            return Err(EngineError::Load(
+                "tokenizer.json has no template for two texts: this is no reranker".to_owned(),
+            ));
+        }
+        // A token of each text at least.
+        if special + 2 > max_tokens {
+            return Err(EngineError::Load(format!("the model's max_tokens is {max_tokens}: no room for two texts")));
+        }
+        let pad_id = pad_id(&tokenizer);
+        Ok(Self { tokenizer, pad_id, room: max_tokens - special })
+    }
+
+    /// A row of at most `max_tokens`. What is too long is cut at its end: the first text to half of the room, then the second to
+    /// what is left.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the tokenizer refuses a text.
+    pub(super) fn encode(&self, first: &str, second: &str) -> Result<Pair, EngineError> {
+        let cut = |text: &str, room: usize| -> tokenizers::Result<_> {
+            let text = &text[..text.floor_char_boundary(room * MAX_BYTES_PER_TOKEN)];
+            let mut encoding = self.tokenizer.encode_fast(text, false)?;
+            encoding.truncate(room, 0, TruncationDirection::Right);
+            Ok(encoding)
+        };
+        let encode = || -> tokenizers::Result<_> {
+            let first = cut(first, self.room / 2)?;
+            let second = cut(second, self.room - first.len())?;
+            self.tokenizer.post_process(first, Some(second), true)
+        };
+        let row = encode()
+            .map_err(|e: tokenizers::Error| EngineError::Failed(format!("the tokenizer refused a text: {e}")))?;
+        Ok(Pair { ids: row.get_ids().to_vec(), types: row.get_type_ids().to_vec() })
+    }
+}
+
+fn pad_id(tokenizer: &Tokenizer) -> u32 {
+    ["[PAD]", "<pad>"].iter().find_map(|pad| tokenizer.token_to_id(pad)).unwrap_or_default()
 }
 
 /// What the tokenizer puts before and after a text.
@@ -104,5 +168,45 @@ impl TokenCounter for OnnxTokenCounter {
     fn count(&self, text: &str) -> usize {
         // No tokenizer makes more tokens than there are bytes, so what it refuses counts as too long rather than too short.
         self.tokenizer.encode_fast(text, false).map_or(text.len(), |encoding| encoding.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words, with the templates of BERT.
+    const TOKENIZER: &str = r#"{
+      "version": "1.0", "added_tokens": [], "normalizer": null, "decoder": null,
+      "pre_tokenizer": {"type": "Whitespace"},
+      "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]},
+      "model": {"type": "WordLevel", "unk_token": "[PAD]",
+                "vocab": {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "heap": 3, "tree": 4, "order": 5}}
+    }"#;
+
+    fn encoder(tokenizer: &str, max_tokens: usize) -> Result<PairEncoder, EngineError> {
+        PairEncoder::new(Arc::new(tokenizer.parse().unwrap()), max_tokens)
+    }
+
+    #[test]
+    fn two_texts_become_one_row_by_the_tokenizers_template() {
+        let row = encoder(TOKENIZER, 16).unwrap().encode("heap order", "tree").unwrap();
+        assert_eq!(row, Pair { ids: vec![1, 3, 5, 2, 4, 2], types: vec![0, 0, 0, 0, 1, 1] });
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_the_second_text_gets_what_the_first_leaves() {
+        let encoder = encoder(TOKENIZER, 9).unwrap();
+        let row = encoder.encode("heap", "tree tree tree tree tree tree tree").unwrap();
+        assert_eq!(row.ids, [1, 3, 2, 4, 4, 4, 4, 4, 2]);
+        let row = encoder.encode("heap heap heap heap heap", "tree tree tree tree tree").unwrap();
+        assert_eq!(row.ids, [1, 3, 3, 3, 2, 4, 4, 4, 2]);
+    }
+
+    #[test]
+    fn a_tokenizer_without_a_template_for_two_texts_is_refused() {
+        let bare = TOKENIZER.replace(r#"{"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]}"#, "null");
+        assert!(encoder(&bare, 16).unwrap_err().to_string().contains("no reranker"));
+        assert!(encoder(TOKENIZER, 4).unwrap_err().to_string().contains("no room"));
     }
 }

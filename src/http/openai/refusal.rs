@@ -2,13 +2,12 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use mentor_actors::domain::{ErrorCode, TurnError};
 use serde_json::{Value, json};
 
 use crate::http::ApiError;
-use crate::http::errors::status;
+use crate::http::errors::{response, status};
 
 /// Why a request is not answered.
 #[derive(Debug)]
@@ -86,20 +85,14 @@ impl ResponseError for Refusal {
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        let mut response = HttpResponse::build(self.status);
-        if let Some(wait) = self.error.retry_after {
-            response.insert_header((RETRY_AFTER, wait.as_secs().max(1)));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
-        }
-        response.json(self.json())
+        response(self.status, &self.error, &self.json())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
     use std::time::Duration;
 
     #[test]

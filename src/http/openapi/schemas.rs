@@ -87,7 +87,16 @@ impl Schemas {
                 "Ready",
                 object(
                     [("status", json!({"const": "ready"}))],
-                    [("generator", about(text(), "its name, where it is a fake"))],
+                    [
+                        ("generator", about(text(), "its name, where it is a fake")),
+                        (
+                            "fault_injection",
+                            about(
+                                json!({"const": true}),
+                                "only of a server that was started for tests of what a panic costs",
+                            ),
+                        ),
+                    ],
                 ),
             ),
             ("Health", self.health()),
