@@ -115,7 +115,7 @@ tests() {
     MENTOR_MODELS_DIR=$(realpath -m "${MENTOR_MODELS_DIR:-models}") cargo test --no-fail-fast "${arguments[@]}"
 }
 
-# Every scenario of the load tests for some seconds, with a fake generator.
+# The short scenarios of the load tests, with a fake generator.
 short_load() {
     MENTOR_MODELS_DIR=$(realpath -m "${MENTOR_MODELS_DIR:-models}") load-tests/smoke.sh
 }

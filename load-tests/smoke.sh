@@ -7,7 +7,7 @@ help() {
 Usage: load-tests/smoke.sh [PROGRAMS]
 
 Starts `mentor` from the folder PROGRAMS (.mentor/target/release of this clone by default) with a fake generator and a store of
-its own, runs short scenarios of `mentor-load` with limits, stops the server, and removes what it made. About 25 seconds; it
+its own, runs short scenarios (but slow, chaos and soak, which take minutes) of `mentor-load` with limits, stops the server, and removes what it made. About 25 seconds; it
 needs the models (MENTOR_MODELS_DIR). The limits are far from what a quiet machine reaches: this finds what is broken, and
 measures nothing.
 END
@@ -68,7 +68,7 @@ scenario() {
         cat report.txt
         failed+=("$1")
     fi
-    grep -q '</svg>' "$1.html" || failed+=("the page of $1")
+    grep -q '</html>' "$1.html" || failed+=("the page of $1")
 }
 
 scenario stream --conversations 20 --rate 20 --turns 2 --think 0.2 --max-tokens 40 --verify \

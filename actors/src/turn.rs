@@ -4,11 +4,12 @@
 //! future (an error, a panic, the actor's end), the scribe sees to it that the log holds exactly one end of the turn.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use actix::{Addr, MailboxError};
 use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
 
 use crate::attribution::{Attribution, Examination};
 use crate::cancel::CancelToken;
@@ -381,12 +382,16 @@ impl Turn {
     async fn attribute(&self, answer: &str, sources: &[ScoredPassage]) -> Attribution {
         /// The whole answer stands on the screen meanwhile, but the conversation is not free before the turn has ended.
         const PATIENCE: Duration = Duration::from_millis(250);
-        /// The longest answers take some milliseconds; only a machine that is stuck takes longer.
-        const EXAMINED_WITHIN: Duration = Duration::from_secs(5);
+        /// The longest answers take some milliseconds, and so does each that ended before; only a machine that is stuck takes longer.
+        const EXAMINED_WITHIN: Duration = Duration::from_secs(10);
         let start = Instant::now();
         let (text, passages) = (answer.to_owned(), sources.to_vec());
-        // Milliseconds of work, which the other conversations should not wait for.
-        let examining = tokio::task::spawn_blocking(move || Examination::of(&text, &passages));
+        let examining = async {
+            // Never closed; as many wait as turns end at once, each for milliseconds.
+            let _core = EXAMINING.acquire().await;
+            // Milliseconds of work, which the other conversations should not wait for.
+            tokio::task::spawn_blocking(move || Examination::of(&text, &passages)).await
+        };
         let examined = tokio::time::timeout(EXAMINED_WITHIN, examining).await;
         let examined = examined.map_err(|late| late.to_string()).and_then(|done| done.map_err(|lost| lost.to_string()));
         let Ok(examined) = examined.inspect_err(|error| tracing::error!(error, "an answer was not attributed")) else {
@@ -452,6 +457,13 @@ impl Turn {
         }
     }
 }
+
+/// Places of examinations: all cores but one, which is left to those whose words are still coming. A hundred answers that end at
+/// once would otherwise hold them up for seconds.
+static EXAMINING: LazyLock<Semaphore> = LazyLock::new(|| {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Semaphore::new(cores.saturating_sub(1).max(1))
+});
 
 /// How long a turn that is over waits for the engine's last word: a step takes tens of milliseconds.
 const STEP_PATIENCE: Duration = Duration::from_millis(250);

@@ -9,7 +9,11 @@ const MOST_BYTES: usize = 1 << 30;
 
 /// A file that takes all that is left of a file system; gone when it is dropped.
 #[derive(Debug)]
-pub struct Filler(PathBuf);
+pub struct Filler {
+    path: PathBuf,
+    /// How much it took.
+    pub bytes: usize,
+}
 
 impl Filler {
     /// Fills the file system that a folder is on.
@@ -19,18 +23,17 @@ impl Filler {
     pub fn fill(folder: impl AsRef<Path>) -> Result<Self, String> {
         let path = folder.as_ref().join(".filler");
         let mut file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let filler = Self(path);
+        let mut filler = Self { path, bytes: 0 };
         // Smaller and smaller pieces, so that nothing at all is left.
-        let mut written = 0;
         for size in [1 << 20, 1 << 12, 1] {
             let piece = vec![b'x'; size];
             loop {
                 match file.write(&piece) {
-                    Ok(bytes) => written += bytes,
+                    Ok(bytes) => filler.bytes += bytes,
                     Err(error) if error.kind() == ErrorKind::StorageFull => break,
                     Err(error) => return Err(error.to_string()),
                 }
-                if written > MOST_BYTES {
+                if filler.bytes > MOST_BYTES {
                     return Err("the file system is larger than a gibibyte".into());
                 }
             }
@@ -41,8 +44,8 @@ impl Filler {
 
 impl Drop for Filler {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            eprintln!("mentor-load: {} is left behind: {error}", self.0.display());
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            eprintln!("mentor-load: {} is left behind: {error}", self.path.display());
         }
     }
 }

@@ -103,7 +103,7 @@ struct Socket {
     bound: Option<(ConversationId, Conversation)>,
     /// The stream that reads its log.
     events: Option<SpawnHandle>,
-    /// The last event before those that are sent without being asked for; until the client resumes.
+    /// The last event before those that are sent without being asked for; until the client says something.
     announced: Option<u64>,
     heard: Instant,
     /// When the heart last beat: it stands still while the connection's buffers are full.
@@ -227,6 +227,10 @@ impl Socket {
             && let Err(error) = self.client.admit_frame()
         {
             return refuse(ctx, error);
+        }
+        if !matches!(frame, Ok(ClientFrame::Resume { .. })) {
+            // From here on it has seen what came, and means it when it asks for it.
+            self.announced = None;
         }
         match frame {
             Err(message) => refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message)),

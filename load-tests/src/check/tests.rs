@@ -60,9 +60,8 @@ fn a_turn_without_fault_breaks_no_rule() {
     assert_eq!(broken, []);
     let usage = Usage { prompt_tokens: 9, cached_tokens: 3, completion_tokens: 2 };
     let end = Heard::Completed(Completion { finish_reason: "stop".into(), usage, answer: "A heap.".into() });
-    let (progress, tokens) = (Heard::Progress, ["A he", "ap."].map(|text| Heard::Token(text.into())));
-    let [first, second] = tokens;
-    assert_eq!(heard, [Heard::Ready, progress.clone(), progress.clone(), first, second, progress, end]);
+    let (progress, token) = (|| Heard::Progress, |text: &str| Heard::Token(text.into()));
+    assert_eq!(heard, [Heard::Ready, progress(), progress(), token("A he"), token("ap."), progress(), end]);
 }
 
 #[test]
@@ -184,4 +183,45 @@ fn a_server_that_goes_away_ends_the_turn_first() {
     check.take_close(1001);
     let (_, violations) = check.into_parts();
     assert_eq!(violations.iter().map(|violation| violation.rule).collect::<Vec<_>>(), [Rule::OneEnd]);
+}
+
+/// The rules that are broken for a client that saw the first `seen` events, came back, and then got these.
+fn broken_after_return(seen: usize, resuming: Resuming, then: &[Value]) -> Vec<Rule> {
+    let mut check = ProtocolCheck::new("c");
+    check.take(&ready().to_string());
+    check.begin("t1");
+    turn("t1", 1).iter().take(seen).for_each(|event| drop(check.take(&event.to_string())));
+    check.reconnect(resuming);
+    assert_eq!(check.last_seq(), seen as u64);
+    let mut again = ready();
+    again["last_seq"] = json!(4);
+    again["busy"] = json!(true);
+    check.take(&again.to_string());
+    then.iter().for_each(|event| drop(check.take(&event.to_string())));
+    check.into_parts().1.into_iter().map(|violation| violation.rule).collect()
+}
+
+#[test]
+fn a_client_that_comes_back_goes_on_where_it_was_and_passes_over_what_is_ahead() {
+    let events = turn("t1", 1);
+    assert_eq!(broken_after_return(2, Resuming::SameServer, &events[2..]), []);
+    let ahead = [&events[4..5], &events[2..]].concat();
+    assert_eq!(broken_after_return(2, Resuming::SameServer, &ahead), []);
+}
+
+#[test]
+fn an_event_that_comes_again_or_is_missing_after_the_return_is_found() {
+    let events = turn("t1", 1);
+    let again = [&events[2..3], &events[2..]].concat();
+    let broken = broken_after_return(2, Resuming::SameServer, &again);
+    assert_eq!(broken, [Rule::SeqWithoutGaps, Rule::TokensAreTheAnswer]);
+    let missing = [&events[2..3], &events[4..]].concat();
+    assert!(broken_after_return(2, Resuming::SameServer, &missing).contains(&Rule::SeqWithoutGaps));
+    assert!(broken_after_return(5, Resuming::SameServer, &[]).contains(&Rule::SeqWithoutGaps), "last_seq went back");
+}
+
+#[test]
+fn a_turn_that_a_restart_interrupted_ends_with_an_error_of_a_higher_number() {
+    let error = json!({"type": "error", "seq": 100_001, "turn_id": "t1", "code": "unavailable", "message": "stopped"});
+    assert_eq!(broken_after_return(3, Resuming::NewServer, std::slice::from_ref(&error)), []);
 }

@@ -101,6 +101,7 @@ async fn play(bench: &Arc<Bench>, arguments: &ChaosArgs, server: &mut Server) ->
 
     match arguments.small_disk.as_ref().map(Filler::fill) {
         Some(Ok(filler)) => {
+            figures.note(format!("full disk: the last {} KiB were taken", filler.bytes / 1_024));
             quiet().await;
             drop(filler);
             recover(bench, "recovery_from_full_disk_s").await?;
