@@ -6,7 +6,8 @@ help() {
     cat <<'END'
 Usage: ./test.sh
 
-The same preparation as ./run.sh (packages, build, models), then format, lints, every test (with the real models), the scripts,
+The same preparation as ./run.sh (packages, build, models), then format, lints, every test (with the real models), a short load
+test, the scripts,
 and known faults of dependencies where the tools for that are installed. Goes on after a failure, and ends with one line that
 says what failed. Exit code 0 when nothing did.
 
@@ -114,6 +115,11 @@ tests() {
     MENTOR_MODELS_DIR=$(realpath -m "${MENTOR_MODELS_DIR:-models}") cargo test --no-fail-fast "${arguments[@]}"
 }
 
+# Every scenario of the load tests for some seconds, with a fake generator.
+short_load() {
+    MENTOR_MODELS_DIR=$(realpath -m "${MENTOR_MODELS_DIR:-models}") load-tests/smoke.sh
+}
+
 our_scripts() {
     if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
         git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run
@@ -163,6 +169,7 @@ step "format" cargo fmt --all --check
 step "lints" lints
 find_test_data
 step "tests" tests
+step "short load" short_load
 if have shellcheck; then step "scripts" scripts; else skip "scripts" "no shellcheck"; fi
 step "start on a GPU pod" runpod/test.sh
 advisories

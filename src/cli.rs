@@ -99,6 +99,9 @@ pub struct ServeArgs {
     /// Let tests order panics by `POST /debug/panic/{part}`. Never where people ask.
     #[arg(long, hide = true)]
     pub fault_injection: bool,
+    /// For load tests: no model; instead of answers, so many words a second in each of `slots` answers at once.
+    #[arg(long, hide = true, value_name = "TOKENS_PER_S")]
+    pub fake_generator: Option<f64>,
 }
 
 /// Arguments of `ingest`.

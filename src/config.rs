@@ -266,6 +266,12 @@ configuration! {
     search_queue / "MENTOR_SEARCH_QUEUE": usize = 256;
     /// Turns that may be in the program at once, running or waiting; more are told to come back.
     max_turns / "MENTOR_MAX_TURNS": usize = 32;
+    /// Tokens of their prompts together, as far as they are known when a question comes; more are told to come back. 0 for
+    /// `max_turns` times `prompt_tokens`, which leaves the bound to `max_turns`.
+    max_queued_tokens / "MENTOR_MAX_QUEUED_TOKENS": usize = 0;
+    /// What one client (a key, else an address) may have of both, in percent of what it has and what is free: the rest is kept
+    /// for others. 100 lets one have all of it, as where a whole class is behind one key or address and nobody else is there.
+    client_share_percent / "MENTOR_CLIENT_SHARE_PERCENT": usize = 75;
     /// Conversations in memory at once; the longest idle one is put to sleep to make room.
     max_conversations / "MENTOR_MAX_CONVERSATIONS": usize = 10_000;
     /// Seconds after which an idle conversation is put to sleep: it leaves the memory and comes back when somebody wants it.
@@ -395,6 +401,7 @@ impl Config {
             ("rerank_passages", self.rerank_passages),
             ("search_parallel", self.search_parallel),
             ("max_turns", self.max_turns),
+            ("client_share_percent", self.client_share_percent),
             ("max_conversations", self.max_conversations),
             ("max_connections", self.max_connections),
             ("message_chars", self.message_chars),
@@ -430,6 +437,9 @@ impl Config {
                 self.kv_cells,
                 self.context_tokens
             );
+        }
+        if self.client_share_percent > 100 {
+            bail!("client_share_percent = {}: must be at most 100", self.client_share_percent);
         }
         if self.tls_cert.as_os_str().is_empty() != self.tls_key.as_os_str().is_empty() {
             bail!("tls_cert and tls_key belong together: one of them is empty");

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use actix::Addr;
 use anyhow::{Context as _, bail};
-use mentor_actors::admission::Admission;
+use mentor_actors::admission::{Admission, Bounds};
 use mentor_actors::batching::{BatchEngine, BatchSettings};
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::conversations::{ConversationSettings, ConversationsActor};
 use mentor_actors::domain::{EngineError, Found};
 use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorkers, StartingEmbeddingWorkers};
+use mentor_actors::fake_engine::{FakeEngine, FakeSettings};
 use mentor_actors::generation::{BoxedEngine, GenerationWorker, GeneratorActor, StartingGenerationWorker};
 use mentor_actors::health::Pulse;
 use mentor_actors::memory_store::MemoryStore;
@@ -361,7 +362,7 @@ pub async fn embed_one(embedding: &Embedding, text: &str) -> Result<Vec<f32>, En
 pub struct GeneratorInfo {
     /// The model's name.
     pub name: String,
-    /// What computes: `cpu`, `cuda`, or `remote`.
+    /// What computes: `cpu`, `cuda`, `remote`, or [`FAKE_BACKEND`].
     pub backend: String,
     /// How the model wants its tokens chosen. A server keeps that to itself.
     pub sampling: SamplingPreferences,
@@ -387,10 +388,25 @@ impl From<RemoteInfo> for GeneratorInfo {
     }
 }
 
+/// What computes where nothing does: see [`for_load`].
+pub const FAKE_BACKEND: &str = "fake";
+
+impl From<FakeSettings> for GeneratorInfo {
+    fn from(fake: FakeSettings) -> Self {
+        let description = format!(
+            "FAKE: no model, {} words a second in each of {} answers, for load tests",
+            fake.tokens_per_second, fake.slots
+        );
+        let name = "FAKE GENERATOR (no model)".to_owned();
+        Self { name, backend: FAKE_BACKEND.to_owned(), sampling: SamplingPreferences::default(), description }
+    }
+}
+
 /// Where the generator's engines come from.
 enum GeneratorSource {
     Llama(LlamaSource),
     Remote(RemoteSource),
+    Fake(FakeSettings),
 }
 
 impl GeneratorSource {
@@ -405,6 +421,10 @@ impl GeneratorSource {
         match self {
             Self::Llama(source) => batched(source, batch_settings(config), telemetry),
             Self::Remote(source) => source.factory(),
+            Self::Fake(settings) => {
+                let settings = *settings;
+                Arc::new(move || Ok(Box::new(FakeEngine::new(settings)?)))
+            }
         }
     }
 
@@ -419,6 +439,7 @@ impl GeneratorSource {
         match self {
             Self::Llama(source) => source.info().map(Into::into),
             Self::Remote(source) => source.info().map(Into::into),
+            Self::Fake(settings) => Some((*settings).into()),
         }
     }
 }
@@ -457,8 +478,8 @@ pub fn bare_generator(config: &Config, telemetry: Arc<dyn Telemetry>) -> anyhow:
 /// # Errors
 /// As [`bare_generator`].
 pub fn for_generation(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Generator> {
-    let (starting, source) = start_generator(config, telemetry)?;
-    finish_generator(config, starting, &source)
+    let source = GeneratorSource::from_config(config)?;
+    finish_generator(config, start_generator(&source, config, telemetry)?, &source)
 }
 
 /// Everything that answers questions.
@@ -474,20 +495,33 @@ pub struct Tutor {
 /// # Errors
 /// A model file that is missing or damaged; a store of another embedder; a model that does not fit the configuration.
 pub fn for_answers(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Tutor> {
-    let (starting_generator, source) = start_generator(config, telemetry)?;
+    answers_from(&GeneratorSource::from_config(config)?, config, telemetry)
+}
+
+/// Builds embedder and store, and in the generator's place one that writes so many words a second in each of the configured
+/// slots: everything but the model is loaded as it would be.
+///
+/// # Errors
+/// As [`for_answers`], without what is about models; a rate that makes no sense.
+pub fn for_load(config: &Config, tokens_per_second: f64, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Tutor> {
+    let (slots, context_tokens) = (config.slots, config.context_tokens);
+    answers_from(&GeneratorSource::Fake(FakeSettings { slots, context_tokens, tokens_per_second }), config, telemetry)
+}
+
+fn answers_from(source: &GeneratorSource, config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Tutor> {
+    let starting_generator = start_generator(source, config, telemetry)?;
     let retrieval = for_retrieval(config, telemetry)?;
-    let generator = finish_generator(config, starting_generator, &source)?;
+    let generator = finish_generator(config, starting_generator, source)?;
     Ok(Tutor { retrieval, generator })
 }
 
 fn start_generator(
+    source: &GeneratorSource,
     config: &Config,
     telemetry: &Arc<dyn Telemetry>,
-) -> anyhow::Result<(StartingGenerationWorker, GeneratorSource)> {
-    let source = GeneratorSource::from_config(config)?;
+) -> anyhow::Result<StartingGenerationWorker> {
     let factory = source.factory(config, telemetry);
-    let starting = GenerationWorker::start(&factory, config.max_turns, RestartBudget::default(), telemetry)?;
-    Ok((starting, source))
+    Ok(GenerationWorker::start(&factory, config.max_turns, RestartBudget::default(), telemetry)?)
 }
 
 fn llama_config(config: &Config) -> anyhow::Result<LlamaConfig> {
@@ -626,7 +660,7 @@ impl Tutor {
             settings: Arc::new(turn_settings(config, &self.generator.info.sampling)),
             documents: Arc::new(StoredDocuments::new(store.clone())),
         };
-        let admission = Admission::new(config.max_turns);
+        let admission = Admission::new(bounds(config), self.generator.worker.outlook(), telemetry.clone());
         let settings = conversation_settings(config);
         let conversations = ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings);
         let health = watchdogs.iter().map(Watchdog::health).collect();
@@ -675,6 +709,15 @@ pub fn context_chars(config: &Config) -> usize {
     /// Tokens of the prompt that are no passage: instructions, question, names of files.
     const OTHER_TOKENS: usize = 120;
     config.prompt_tokens.saturating_sub(OTHER_TOKENS) * TOKEN_CHARS
+}
+
+/// What may be in the program at once.
+fn bounds(config: &Config) -> Bounds {
+    let prompt_tokens = match config.max_queued_tokens {
+        0 => config.max_turns.saturating_mul(config.prompt_tokens),
+        tokens => tokens,
+    };
+    Bounds { turns: config.max_turns, prompt_tokens, client_percent: config.client_share_percent }
 }
 
 fn conversation_settings(config: &Config) -> ConversationSettings {

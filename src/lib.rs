@@ -16,6 +16,7 @@
 //! | [`http`] | REST, WebSocket, metrics, the page |
 //! | [`models`] | fetching and checking model files |
 //! | [`metrics`] | what Prometheus sees |
+//! | `open_files` | how many files may be open |
 
 #![warn(clippy::unwrap_used)]
 
@@ -38,3 +39,4 @@ pub mod jobs;
 pub mod materials;
 pub mod metrics;
 pub mod models;
+mod open_files;

@@ -35,8 +35,12 @@ pub struct Metrics {
     pub(crate) ingest_documents: IntCounterVec,
     pub(crate) ingest_chunks: IntCounter,
     turns: IntCounterVec,
+    turns_rejected: IntCounterVec,
+    turns_inside: IntGauge,
+    tokens_inside: IntGauge,
     turn_queue_depth: IntGauge,
     turn_queue_wait: Histogram,
+    wait_error: Histogram,
     embed_batch: Histogram,
     embed_queue_depth: IntGauge,
     embed_seconds: Histogram,
@@ -136,8 +140,16 @@ impl Metrics {
             ingest_documents: b.counters("ingest_documents_total", "Documents of ingest jobs", &["outcome"])?,
             ingest_chunks: b.counter("ingest_chunks_total", "Chunks stored by ingest jobs")?,
             turns: b.counters("turns_total", "Turns ended, by finish reason or error code", &["outcome"])?,
+            turns_rejected: b.counters("turns_rejected_total", "Questions that got no place", &["reason"])?,
+            turns_inside: b.gauge("turns_admitted", "Turns in the program, running or waiting")?,
+            tokens_inside: b.gauge("prompt_tokens_admitted", "Expected prompt tokens of the turns in the program")?,
             turn_queue_depth: b.gauge("turn_queue_depth", "Turns waiting for the generator")?,
             turn_queue_wait: b.histogram("turn_queue_wait_seconds", "Wait for the generator", LONG_SECONDS)?,
+            wait_error: b.histogram(
+                "turn_wait_estimate_error_seconds",
+                "Between the wait that a turn was first told and the one it had",
+                LONG_SECONDS,
+            )?,
             embed_batch: b.histogram("embed_batch_size", "Texts embedded together", BATCH_TEXTS)?,
             embed_queue_depth: b.gauge("embed_queue_depth", "Batches waiting for an embedding worker")?,
             embed_seconds: b.histogram("embed_duration_seconds", "Time to embed a batch", SHORT_SECONDS)?,
@@ -260,6 +272,14 @@ impl Telemetry for Metrics {
             Measurement::Attributed { method, took } => {
                 self.attributions.with_label_values(&[method.as_str()]).inc();
                 self.attribution_seconds.observe(seconds(took));
+            }
+            Measurement::TurnRejected { reason } => self.turns_rejected.with_label_values(&[reason]).inc(),
+            Measurement::TurnsInside { turns, prompt_tokens } => {
+                self.turns_inside.set(gauge(turns));
+                self.tokens_inside.set(gauge(prompt_tokens));
+            }
+            Measurement::WaitForeseen { foreseen, waited } => {
+                self.wait_error.observe(seconds(foreseen.abs_diff(waited)))
             }
             Measurement::TurnQueueDepth(depth) => self.turn_queue_depth.set(gauge(depth)),
             Measurement::TurnQueueWaited(wait) => self.turn_queue_wait.observe(seconds(wait)),

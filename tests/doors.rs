@@ -1,5 +1,7 @@
 //! REST and WebSocket over real sockets, with fakes behind the ports.
 
+#[path = "doors/admission.rs"]
+mod admission;
 #[path = "doors/clients.rs"]
 mod clients;
 #[path = "doors/contract.rs"]
@@ -247,6 +249,25 @@ async fn two_sockets_of_one_conversation_see_the_same_events_and_a_late_one_resu
     assert_eq!(ready["last_seq"], first.last().unwrap()["seq"]);
     late.say(&json!({"type": "resume", "after": 0})).await;
     assert_eq!(late.hear_turn().await.last(), first.last());
+    server.stop().await;
+}
+
+#[actix::test]
+async fn what_came_live_before_the_resume_that_asks_for_it_comes_once() {
+    let server = Server::start(Script::default());
+    let mut client = server.connect("/c").await;
+    client.hear_type("ready").await;
+    client.say(&json!({"message": "what is a heap?"})).await;
+    client.hear_turn().await;
+    let mut back = server.connect("/c").await;
+    let last_seq = back.hear_type("ready").await["last_seq"].clone();
+    client.say(&json!({"message": "and a stack?"})).await;
+    let live = back.hear_turn().await;
+    back.say(&json!({"type": "resume", "after": last_seq})).await;
+    back.say(&json!({"type": "ping"})).await;
+    assert_eq!(back.hear().await.unwrap()["type"], "pong");
+    back.say(&json!({"type": "resume", "after": last_seq})).await;
+    assert_eq!(back.hear_turn().await, live, "asked for once more, they come once more");
     server.stop().await;
 }
 

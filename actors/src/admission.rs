@@ -1,99 +1,232 @@
-//! Admission by permits, before any work: so many turns are in the program at once, the rest is told to come back.
+//! Admission by permits, before any work: so many turns and so much to read is in the program at once, and one client never has
+//! all of it; the rest is told when to come back. Nothing is waited for here, so a refusal costs microseconds.
 
-use std::sync::Arc;
+mod places;
+
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::watch;
 
-use crate::domain::{ErrorCode, TurnError};
+pub use places::{Bounds, Refused};
 
-/// Most clients are told to wait between this and [`LONGEST_WAIT`], by how many turns are before them.
-const WAIT_PER_TURN: Duration = Duration::from_millis(500);
+use crate::domain::{ClientId, ErrorCode, TurnError, TurnId, TurnRequest};
+use crate::telemetry::{Measurement, Telemetry};
+use crate::turn_queue::Outlook;
+use places::Places;
+
+/// Nobody is told to come back sooner: a place may be free at once, but not for everybody.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Nobody is told to come back later: much may have changed by then.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What is said before any turn has ended, so that nothing was measured.
+const UNMEASURED_WAIT: Duration = Duration::from_secs(5);
 
 /// When a server that stops is likely to be back.
 const STOPPING_WAIT: Duration = Duration::from_secs(5);
 
 /// Clones share the places.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Admission {
-    places: Arc<Semaphore>,
-    capacity: usize,
-    closed: Arc<AtomicBool>,
+    house: Arc<House>,
+}
+
+struct House {
+    state: Mutex<State>,
+    /// Turns that are in the program.
+    inside: watch::Sender<usize>,
+    closed: AtomicBool,
+    outlook: Arc<Outlook>,
+    telemetry: Arc<dyn Telemetry>,
+}
+
+#[derive(Debug)]
+struct State {
+    places: Places,
+    /// Turns that have a place: clients choose their ids, so two may have the same.
+    turns: HashMap<TurnId, usize>,
 }
 
 /// A place in the program; free again when dropped.
-#[derive(Debug)]
 pub struct Admitted {
-    _permit: OwnedSemaphorePermit,
+    house: Arc<House>,
+    turn_id: TurnId,
+    client: Option<ClientId>,
+    prompt_tokens: usize,
+}
+
+impl std::fmt::Debug for Admitted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admitted").field("turn_id", &self.turn_id).finish_non_exhaustive()
+    }
 }
 
 impl Admission {
-    /// That many turns may run or wait at once.
+    /// Nobody is in yet. `outlook` is how long one more turn would wait.
     #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(capacity)), capacity, closed: Arc::default() }
+    pub fn new(bounds: Bounds, outlook: Arc<Outlook>, telemetry: Arc<dyn Telemetry>) -> Self {
+        let state = State { places: Places::new(bounds), turns: HashMap::new() };
+        let house = House {
+            state: Mutex::new(state),
+            inside: watch::Sender::new(0),
+            closed: AtomicBool::new(false),
+            outlook,
+            telemetry,
+        };
+        Self { house: Arc::new(house) }
     }
 
-    /// A place, or an honest no at once.
+    /// A place for a turn whose prompt is likely to have so many tokens, or an honest no at once.
     ///
     /// # Errors
     /// `overloaded` with a time to come back after, `unavailable` once it is closed.
-    pub fn admit(&self) -> Result<Admitted, TurnError> {
+    pub fn admit(&self, request: &TurnRequest, prompt_tokens: usize) -> Result<Admitted, TurnError> {
         if self.is_closed() {
             let stopping = TurnError::new(ErrorCode::Unavailable, "the server is stopping, ask again in a moment");
             return Err(stopping.retry_after(STOPPING_WAIT));
         }
-        let permit = self.places.clone().try_acquire_owned().map_err(|_| self.full())?;
-        Ok(Admitted { _permit: permit })
+        let TurnRequest { turn_id, client, .. } = request;
+        let mut state = self.house.lock();
+        state.places.take(client.as_ref(), prompt_tokens).map_err(|refused| self.refuse(refused))?;
+        *state.turns.entry(turn_id.clone()).or_default() += 1;
+        self.house.tell(&state);
+        Ok(Admitted { house: self.house.clone(), turn_id: turn_id.clone(), client: client.clone(), prompt_tokens })
+    }
+
+    /// Whether a turn with that id is in the program: asking for it again starts nothing, and so needs no place.
+    #[must_use]
+    pub fn holds(&self, turn_id: &TurnId) -> bool {
+        self.house.lock().turns.contains_key(turn_id)
     }
 
     /// Admits no turn any more.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        self.house.closed.store(true, Ordering::Release);
     }
 
     /// Whether it admits no turn any more.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.house.closed.load(Ordering::Acquire)
     }
 
     /// Ends when no turn is in the program.
     pub async fn empty(&self) {
-        let all = u32::try_from(self.capacity).unwrap_or(u32::MAX);
-        // The semaphore is never closed, so waiting can't fail; the places are free again at once.
-        drop(self.places.acquire_many(all).await);
+        // The sender lives in `self`, so waiting can't fail.
+        let mut inside = self.house.inside.subscribe();
+        let _empty = inside.wait_for(|turns| *turns == 0).await;
     }
 
-    fn full(&self) -> TurnError {
-        let turns = u32::try_from(self.capacity).unwrap_or(u32::MAX);
-        TurnError::overloaded("the tutor", WAIT_PER_TURN.saturating_mul(turns).min(LONGEST_WAIT))
+    fn refuse(&self, refused: Refused) -> TurnError {
+        self.house.telemetry.record(Measurement::TurnRejected { reason: refused.as_str() });
+        let wait = self.house.outlook.wait().unwrap_or(UNMEASURED_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+        match refused {
+            Refused::Turns | Refused::Tokens => TurnError::overloaded("the tutor", wait),
+            Refused::Share => {
+                let message =
+                    "too many of your questions wait already, the other places are for others: try again later";
+                TurnError::new(ErrorCode::Overloaded, message).retry_after(wait)
+            }
+        }
+    }
+}
+
+impl House {
+    /// No code runs under this lock that could panic half-way, so a poisoned state is still whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, state: &State) {
+        let (turns, prompt_tokens) = (state.places.turns(), state.places.prompt_tokens());
+        self.inside.send_replace(turns);
+        self.telemetry.record(Measurement::TurnsInside { turns, prompt_tokens });
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut state = self.house.lock();
+        state.places.leave(self.client.as_ref(), self.prompt_tokens);
+        match state.turns.get_mut(&self.turn_id) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(state.turns.remove(&self.turn_id)),
+        }
+        self.house.tell(&state);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ErrorCode;
+    use crate::domain::AnswerOptions;
+    use crate::telemetry::Silent;
+
+    fn admission(turns: usize) -> (Admission, Arc<Outlook>) {
+        let outlook = Arc::new(Outlook::default());
+        let bounds = Bounds { turns, prompt_tokens: 1_000, client_percent: 75 };
+        (Admission::new(bounds, outlook.clone(), Arc::new(Silent)), outlook)
+    }
+
+    fn turn(id: &str) -> TurnRequest {
+        TurnRequest {
+            turn_id: TurnId::parse(id).unwrap(),
+            client: Some(ClientId::new("c")),
+            message: "what is a heap?".into(),
+            options: AnswerOptions::default(),
+            abandon_after: Duration::ZERO,
+        }
+    }
 
     #[test]
     fn a_full_house_says_when_to_come_back_and_a_leaving_turn_makes_room() {
-        let admission = Admission::new(1);
-        let first = admission.admit().unwrap();
-        let error = admission.admit().unwrap_err();
-        assert_eq!((error.code, error.retry_after), (ErrorCode::Overloaded, Some(WAIT_PER_TURN)));
+        let (admission, outlook) = admission(1);
+        let first = admission.admit(&turn("a"), 10).unwrap();
+        let refused = || {
+            let error = admission.admit(&turn("b"), 10).unwrap_err();
+            assert_eq!(error.code, ErrorCode::Overloaded);
+            error.retry_after
+        };
+        assert_eq!(refused(), Some(UNMEASURED_WAIT));
+        for (foreseen, told) in [(0, 1), (17, 17), (500, 60)] {
+            outlook.set(Some(Duration::from_secs(foreseen)));
+            assert_eq!(refused(), Some(Duration::from_secs(told)));
+        }
         drop(first);
-        assert!(admission.admit().is_ok());
+        assert!(admission.admit(&turn("b"), 10).is_ok());
+    }
+
+    #[test]
+    fn a_client_with_its_share_is_told_so_and_another_is_let_in() {
+        let (admission, _) = admission(2);
+        let _first = admission.admit(&turn("a"), 10).unwrap();
+        let error = admission.admit(&turn("b"), 10).unwrap_err();
+        assert!(error.message.contains("your questions") && error.retry_after.is_some(), "{error}");
+        let other = TurnRequest { client: Some(ClientId::new("d")), ..turn("b") };
+        assert!(admission.admit(&other, 10).is_ok());
+    }
+
+    #[test]
+    fn a_turn_is_known_until_its_last_place_is_free() {
+        let (admission, _) = admission(8);
+        let a = turn("a");
+        let (first, second) = (admission.admit(&a, 1).unwrap(), admission.admit(&a, 1).unwrap());
+        drop(first);
+        assert!(admission.holds(&a.turn_id) && !admission.holds(&turn("b").turn_id));
+        drop(second);
+        assert!(!admission.holds(&a.turn_id));
     }
 
     #[tokio::test]
     async fn a_closed_house_lets_nobody_in_and_is_empty_when_the_last_turn_left() {
-        let admission = Admission::new(2);
-        let last = admission.admit().unwrap();
+        let (admission, _) = admission(2);
+        let last = admission.admit(&turn("a"), 1).unwrap();
         admission.close();
-        assert_eq!(admission.admit().unwrap_err().code, ErrorCode::Unavailable);
+        assert_eq!(admission.admit(&turn("b"), 1).unwrap_err().code, ErrorCode::Unavailable);
         let leave = async { drop(last) };
         tokio::join!(biased; admission.empty(), leave);
     }

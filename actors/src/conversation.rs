@@ -22,6 +22,7 @@ use crate::queue::Lane;
 use crate::storage::{REPLAYED_TURNS, Storage};
 use crate::turn::{Scribe, Turn, TurnOutcome, TurnServices};
 use crate::turn_log::{Cursor, TurnLog};
+use crate::turn_queue::Flow;
 
 /// Exchanges kept for follow-ups; the prompt takes fewer.
 const HISTORY_LIMIT: usize = 32;
@@ -150,7 +151,14 @@ impl ConversationActor {
         Err(error.clone())
     }
 
-    fn start(&mut self, request: TurnRequest, place: Place, ctx: &mut Context<Self>) -> Result<Cursor, TurnError> {
+    /// Starts a turn that nobody began before; one without a place of its own asks for one now.
+    fn start(
+        &mut self,
+        request: TurnRequest,
+        admitted: Option<Admitted>,
+        place: Place,
+        ctx: &mut Context<Self>,
+    ) -> Result<Cursor, TurnError> {
         // It may have been begun while the store was asked.
         if let Some(cursor) = self.cursor_of(&request.turn_id) {
             return Ok(cursor);
@@ -159,7 +167,8 @@ impl ConversationActor {
             let message = format!("turn {} is still running in this conversation", running.turn_id);
             return Err(TurnError::new(ErrorCode::TurnInProgress, message));
         }
-        let admitted = self.admission.admit()?;
+        let admit = || self.admission.admit(&request, self.services.expected_prompt_tokens(&request));
+        let admitted = admitted.map_or_else(admit, Ok)?;
         let before = self.shared.log.last_seq();
         let cursor = self.shared.log.watch(before);
         if self.begun.len() == HISTORY_LIMIT {
@@ -203,6 +212,7 @@ impl ConversationActor {
         let turn = Turn {
             services: self.services.clone(),
             conversation_id: self.id.clone(),
+            flow: Flow { client: request.client.clone(), conversation: Some(self.id.clone()) },
             history: place.history,
             cancel,
             scribe,
@@ -313,6 +323,36 @@ impl Handler<StartTurn> for ConversationActor {
     type Result = ResponseActFuture<Self, Result<Cursor, TurnError>>;
 
     fn handle(&mut self, StartTurn(request): StartTurn, ctx: &mut Self::Context) -> Self::Result {
+        self.find_or_start(request, None, ctx)
+    }
+}
+
+/// The same, with the place that the question was given when it came in.
+#[derive(Message)]
+#[rtype(result = "Result<Cursor, TurnError>")]
+pub struct StartAdmitted {
+    /// The question.
+    pub request: TurnRequest,
+    /// Its place; `None` for one that is likely to have been begun before.
+    pub admitted: Option<Admitted>,
+}
+
+impl Handler<StartAdmitted> for ConversationActor {
+    type Result = ResponseActFuture<Self, Result<Cursor, TurnError>>;
+
+    fn handle(&mut self, start: StartAdmitted, ctx: &mut Self::Context) -> Self::Result {
+        self.find_or_start(start.request, start.admitted, ctx)
+    }
+}
+
+impl ConversationActor {
+    /// A reader of the turn of that id if there is one, in memory or in the store, else of a new one.
+    fn find_or_start(
+        &mut self,
+        request: TurnRequest,
+        admitted: Option<Admitted>,
+        ctx: &mut Context<Self>,
+    ) -> ResponseActFuture<Self, Result<Cursor, TurnError>> {
         // Who has its address from before a panic has not waited for it to wake.
         if let Err(error) = self.check_awake(ctx) {
             return Box::pin(ready(Err(error)).into_actor(self));
@@ -320,7 +360,7 @@ impl Handler<StartTurn> for ConversationActor {
         let known = self.cursor_of(&request.turn_id);
         if known.is_some() || !self.may_be_stored(&request.turn_id) {
             let place = Place { parent: self.head.clone(), history: self.history.clone() };
-            let started = known.map_or_else(|| self.start(request, place, ctx), Ok);
+            let started = known.map_or_else(|| self.start(request, admitted, place, ctx), Ok);
             return Box::pin(ready(started).into_actor(self));
         }
         let (storage, id, turn_id) = (self.storage.clone(), self.id.clone(), request.turn_id.clone());
@@ -329,7 +369,7 @@ impl Handler<StartTurn> for ConversationActor {
             Some(former) => replay(former),
             None => {
                 let place = Place { parent: conversation.head.clone(), history: conversation.history.clone() };
-                conversation.start(request, place, ctx)
+                conversation.start(request, admitted, place, ctx)
             }
         }))
     }
@@ -345,6 +385,8 @@ pub struct StartSibling {
     pub repeats: bool,
     /// The new turn.
     pub request: TurnRequest,
+    /// Its place; `None` for one that is likely to have been begun before.
+    pub admitted: Option<Admitted>,
 }
 
 impl Handler<StartSibling> for ConversationActor {
@@ -357,7 +399,7 @@ impl Handler<StartSibling> for ConversationActor {
         if let Some(cursor) = self.cursor_of(&sibling.request.turn_id) {
             return Box::pin(ready(Ok(cursor)).into_actor(self));
         }
-        let StartSibling { of, repeats, mut request } = sibling;
+        let StartSibling { of, repeats, mut request, admitted } = sibling;
         let (storage, id, new) = (self.storage.clone(), self.id.clone(), request.turn_id.clone());
         let looking = async move {
             let missing = TurnError::new(ErrorCode::NotFound, format!("there is no turn {of} in this conversation"));
@@ -382,7 +424,7 @@ impl Handler<StartSibling> for ConversationActor {
                 request.message = earlier.question;
                 conversation.vary(&mut request);
             }
-            conversation.start(request, Place { parent: earlier.parent, history }, ctx)
+            conversation.start(request, admitted, Place { parent: earlier.parent, history }, ctx)
         }))
     }
 }

@@ -2,10 +2,9 @@
 //!
 //! A turn's events travel on a channel that has room for every event the turn can have (its longest answer, its places in
 //! the queue, its end), so the engine thread never waits for a reader and nothing is lost. A receiver that is gone is a
-//! cancel.
+//! cancel, and a turn that waits is gone at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, Message, Supervised};
@@ -17,22 +16,27 @@ use crate::domain::{EngineError, ErrorCode, FinishReason, TurnError, TurnId, Usa
 use crate::health::Pulse;
 use crate::ports::{Factory, Generation, GenerationEngine, PromptMessage, Sampling, Slot, SlotOutput};
 use crate::prompt::{PromptParts, PromptSize, build_prompt};
-use crate::queue::{JobQueue, Lane, Rejected};
+use crate::queue::Rejected;
 use crate::telemetry::{Measurement, Telemetry};
+use crate::turn_queue::{Flow, Outlook, Place, Ticket, TurnQueue};
 use crate::workers::{RestartBudget, Starting, WorkerHealth, WorkerPool, WorkerSpec};
+use crate::workload::Workload;
 
 /// An engine on its thread.
 pub type BoxedEngine = Box<dyn GenerationEngine>;
 
-/// Events of a turn that are neither tokens nor later places in the queue: its first place, begun, finished, failed, and one to spare.
-const OTHER_EVENTS: usize = 5;
+/// Events of a turn that are neither tokens nor places in the queue: begun, finished or failed, and some to spare.
+const OTHER_EVENTS: usize = 4;
+
+/// Places in the queue that may be told and not read yet. A newer one is worth more than these: it waits for the next change.
+const PLACES_AT_ONCE: usize = 8;
 
 /// What happens to a turn in the generator. Exactly one `Finished` or `Failed` ends it; a channel that closes without one
 /// means that the worker was lost.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GenerationEvent {
-    /// Its place in the queue, from 1.
-    Queued(usize),
+    /// It has to wait, there.
+    Queued(Place),
     /// The engine took it in.
     Begun {
         /// How long it waited.
@@ -57,10 +61,12 @@ pub enum GenerationEvent {
 
 /// Asks for an answer. Its result says whether it got into the queue.
 #[derive(Message)]
-#[rtype(result = "Result<mpsc::Receiver<GenerationEvent>, TurnError>")]
+#[rtype(result = "Result<Generating, TurnError>")]
 pub struct Generate {
     /// Which turn.
     pub turn_id: TurnId,
+    /// Whose, to take turns by.
+    pub flow: Flow,
     /// What the prompt is made of.
     pub parts: PromptParts,
     /// Longest answer, in tokens.
@@ -77,13 +83,41 @@ pub struct Generate {
     pub cancel: CancelToken,
 }
 
+/// An answer that is waited for or written. Dropping it is a cancel; a turn that still waits leaves the queue.
+pub struct Generating {
+    events: mpsc::Receiver<GenerationEvent>,
+    _place: QueuePlace,
+}
+
+impl Generating {
+    /// The next event; `None` when the worker was lost. Dropping the future loses nothing.
+    pub async fn recv(&mut self) -> Option<GenerationEvent> {
+        self.events.recv().await
+    }
+}
+
+/// A turn's way out of the queue.
+struct QueuePlace {
+    worker: GenerationWorker,
+    ticket: Ticket,
+}
+
+impl Drop for QueuePlace {
+    fn drop(&mut self) {
+        let Some(job) = self.worker.queue.remove(self.ticket) else { return };
+        job.record_cancel(self.worker.telemetry.as_ref());
+        announce_places(&self.worker.queue, self.worker.telemetry.as_ref());
+    }
+}
+
 struct Job {
     request: Generate,
     events: mpsc::Sender<GenerationEvent>,
     queued_at: Instant,
-    /// Which of the waiting comes next: the work done before it came, plus its own. A short turn so overtakes a long one,
-    /// and none waits for more than its own length because of others that came later.
-    due: u64,
+    /// The last place it was told.
+    told: Option<usize>,
+    /// How long it was first told to wait, and when.
+    foreseen: Option<(Duration, Instant)>,
     span: tracing::Span,
 }
 
@@ -93,6 +127,25 @@ impl Job {
         drop(self.events.try_send(event));
     }
 
+    /// Tells its place where that is news, and where there is room for more than the events that must not be lost.
+    fn hear(&mut self, place: Place) {
+        let is_news = self.told.is_none_or(|told| is_news(told, place.position));
+        if !is_news || self.events.capacity() <= self.request.max_tokens + OTHER_EVENTS {
+            return;
+        }
+        self.told = Some(place.position);
+        if self.foreseen.is_none() {
+            self.foreseen = place.wait.map(|wait| (wait, Instant::now()));
+        }
+        self.tell(GenerationEvent::Queued(place));
+    }
+
+    fn record_cancel(&self, telemetry: &dyn Telemetry) {
+        if let Some(since) = self.request.cancel.cancelled_since() {
+            telemetry.record(Measurement::Cancelled(since.elapsed()));
+        }
+    }
+
     /// Why it should not go on, if so: nobody wants it any more, or not in time.
     fn verdict(&self) -> Option<Verdict> {
         if self.request.cancel.is_cancelled() || self.events.is_closed() {
@@ -100,6 +153,19 @@ impl Job {
         }
         self.request.deadline.has_passed().then_some(Verdict::Late)
     }
+}
+
+/// Whether another place is worth an event: far back, one more or less says nothing.
+fn is_news(told: usize, now: usize) -> bool {
+    /// Part of a place by which it must have changed.
+    const TENTH: usize = 10;
+    told.abs_diff(now) * TENTH >= told && told != now
+}
+
+/// Tells every waiting turn its place.
+fn announce_places(queue: &TurnQueue<Job>, telemetry: &dyn Telemetry) {
+    telemetry.record(Measurement::TurnQueueDepth(queue.len()));
+    queue.inspect(|place, job| job.hear(place));
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,21 +186,9 @@ impl Verdict {
 /// A handle on the generator's queue; clones share it.
 #[derive(Clone)]
 pub struct GenerationWorker {
-    queue: Arc<JobQueue<Job>>,
-    queue_capacity: usize,
-    load: Arc<Load>,
-    shape: EngineShape,
+    queue: Arc<TurnQueue<Job>>,
     health: Arc<WorkerHealth>,
     telemetry: Arc<dyn Telemetry>,
-}
-
-/// What the engine's thread has to do, for those who are about to queue.
-#[derive(Debug, Default)]
-struct Load {
-    /// Turns that have a slot.
-    running: AtomicUsize,
-    /// Characters of all prompts and longest answers so far.
-    taken_on: AtomicU64,
 }
 
 /// What an engine says of itself once it is built.
@@ -149,9 +203,7 @@ pub struct EngineShape {
 /// A worker whose engine is being built.
 pub struct StartingGenerationWorker {
     starting: Starting<EngineShape>,
-    queue: Arc<JobQueue<Job>>,
-    queue_capacity: usize,
-    load: Arc<Load>,
+    queue: Arc<TurnQueue<Job>>,
     telemetry: Arc<dyn Telemetry>,
 }
 
@@ -162,14 +214,7 @@ impl StartingGenerationWorker {
     /// The engine's load failure.
     pub fn ready(self) -> Result<(GenerationWorker, EngineShape, WorkerPool), EngineError> {
         let (pool, shape) = self.starting.ready()?;
-        let worker = GenerationWorker {
-            queue: self.queue,
-            queue_capacity: self.queue_capacity,
-            load: self.load,
-            shape,
-            health: pool.health(),
-            telemetry: self.telemetry,
-        };
+        let worker = GenerationWorker { queue: self.queue, health: pool.health(), telemetry: self.telemetry };
         Ok((worker, shape, pool))
     }
 }
@@ -185,13 +230,13 @@ impl GenerationWorker {
         budget: RestartBudget,
         telemetry: &Arc<dyn Telemetry>,
     ) -> Result<StartingGenerationWorker, EngineError> {
-        let (queue, load) = (Arc::new(JobQueue::new(queue_capacity)), Arc::new(Load::default()));
+        let queue = Arc::new(TurnQueue::new(queue_capacity));
         let describe =
             |engine: &BoxedEngine| EngineShape { slots: engine.slots(), context_tokens: engine.context_tokens() };
         let work = {
-            let (queue, load, telemetry) = (queue.clone(), load.clone(), telemetry.clone());
+            let (queue, telemetry) = (queue.clone(), telemetry.clone());
             move |engine: &mut BoxedEngine, pulse: &Arc<Pulse>| {
-                Driver::new(&mut **engine, &queue, &load, telemetry.as_ref(), pulse).run()
+                Driver::new(&mut **engine, &queue, telemetry.as_ref(), pulse).run()
             }
         };
         let closed = queue.clone();
@@ -203,7 +248,7 @@ impl GenerationWorker {
             telemetry: telemetry.clone(),
         };
         let starting = WorkerPool::start(spec, factory, describe, work)?;
-        Ok(StartingGenerationWorker { starting, queue, queue_capacity, load, telemetry: telemetry.clone() })
+        Ok(StartingGenerationWorker { starting, queue, telemetry: telemetry.clone() })
     }
 
     /// The state of the thread.
@@ -212,44 +257,36 @@ impl GenerationWorker {
         self.health.clone()
     }
 
+    /// What the queue foresees, for those who let turns in.
+    #[must_use]
+    pub fn outlook(&self) -> Arc<Outlook> {
+        self.queue.outlook()
+    }
+
     /// Takes no more turns; running ones are dropped at their next step.
     pub fn close(&self) {
         self.queue.close();
     }
 
-    fn submit(&self, request: Generate) -> Result<mpsc::Receiver<GenerationEvent>, TurnError> {
+    fn submit(&self, request: Generate) -> Result<Generating, TurnError> {
         if self.health.is_down() {
             return Err(TurnError::new(ErrorCode::Unavailable, "the generator is down"));
         }
-        let (events, receiver) = mpsc::channel(request.max_tokens + self.queue_capacity + OTHER_EVENTS);
-        let due = self.load.taken_on.load(Ordering::Relaxed) + work(&request);
+        let (sender, events) = mpsc::channel(request.max_tokens + PLACES_AT_ONCE + OTHER_EVENTS);
+        let (flow, work) = (request.flow.clone(), Workload::of_prompt(&request.parts, request.max_tokens));
         let span = tracing::info_span!("turn", turn_id = %request.turn_id);
-        let job = Job { request, events, queued_at: Instant::now(), due, span };
-        // Told before it is pushed, so that it can't come after the begin; others may slip in between, so it is an estimate.
-        let waiting = self.queue.len();
-        if waiting > 0 || self.load.running.load(Ordering::Relaxed) >= self.shape.slots {
-            job.tell(GenerationEvent::Queued(waiting + 1));
-        }
-        let pushed = self.queue.try_push(Lane::Interactive, job);
-        self.telemetry.record(Measurement::TurnQueueDepth(self.queue.len()));
+        let job = Job { request, events: sender, queued_at: Instant::now(), told: None, foreseen: None, span };
+        let pushed = self.queue.try_push(flow, work, job);
+        announce_places(&self.queue, self.telemetry.as_ref());
         match pushed {
-            Ok(_) => Ok(receiver),
-            Err(Rejected::Full(_)) => Err(TurnError::overloaded("the queue of questions", Duration::from_secs(5))),
+            Ok(ticket) => Ok(Generating { events, _place: QueuePlace { worker: self.clone(), ticket } }),
+            Err(Rejected::Full(_)) => {
+                let wait = self.outlook().wait().unwrap_or_default().max(Duration::from_secs(1));
+                Err(TurnError::overloaded("the queue of questions", wait))
+            }
             Err(Rejected::Closed(_)) => Err(TurnError::new(ErrorCode::Unavailable, "the server is shutting down")),
         }
     }
-}
-
-/// How much there is to do for a turn, in characters: its tokens are not known before the engine has seen it.
-fn work(request: &Generate) -> u64 {
-    /// What a token of English text has.
-    const CHARS_PER_TOKEN: usize = 4;
-    /// Writing a token takes longer than reading one; this only has to rank turns, not to be exact.
-    const READ_PER_WRITTEN: usize = 4;
-    let parts = &request.parts;
-    let passages: usize = parts.passages.iter().map(|scored| scored.passage.text.len()).sum();
-    let read = (passages + parts.question.len()).min(parts.budget_tokens * CHARS_PER_TOKEN);
-    (read + request.max_tokens * CHARS_PER_TOKEN * READ_PER_WRITTEN) as u64
 }
 
 /// Stands in front of the generator's thread.
@@ -273,7 +310,7 @@ impl Actor for GeneratorActor {
 impl Supervised for GeneratorActor {}
 
 impl Handler<Generate> for GeneratorActor {
-    type Result = Result<mpsc::Receiver<GenerationEvent>, TurnError>;
+    type Result = Result<Generating, TurnError>;
 
     fn handle(&mut self, request: Generate, _: &mut Self::Context) -> Self::Result {
         self.worker.submit(request)
@@ -282,6 +319,7 @@ impl Handler<Generate> for GeneratorActor {
 
 /// A turn that has a slot.
 struct Running {
+    ticket: Ticket,
     job: Job,
     usage: Usage,
     last_token: Option<Instant>,
@@ -290,8 +328,7 @@ struct Running {
 /// The engine thread's loop: admit, look for cancels and deadlines, step, pass on what came out.
 struct Driver<'a> {
     engine: &'a mut dyn GenerationEngine,
-    queue: &'a JobQueue<Job>,
-    load: &'a Load,
+    queue: &'a TurnQueue<Job>,
     telemetry: &'a dyn Telemetry,
     pulse: &'a Arc<Pulse>,
     slots: Vec<Option<Running>>,
@@ -300,14 +337,13 @@ struct Driver<'a> {
 impl<'a> Driver<'a> {
     fn new(
         engine: &'a mut dyn GenerationEngine,
-        queue: &'a JobQueue<Job>,
-        load: &'a Load,
+        queue: &'a TurnQueue<Job>,
         telemetry: &'a dyn Telemetry,
         pulse: &'a Arc<Pulse>,
     ) -> Self {
         let slots = (0..engine.slots()).map(|_| None).collect();
-        load.running.store(0, Ordering::Relaxed);
-        Self { engine, queue, load, telemetry, pulse, slots }
+        queue.serve(engine.slots());
+        Self { engine, queue, telemetry, pulse, slots }
     }
 
     /// Works until the queue is closed. An error means that the engine is lost: the thread's supervisor builds another, and
@@ -315,8 +351,8 @@ impl<'a> Driver<'a> {
     fn run(&mut self) -> Result<(), EngineError> {
         while !self.queue.is_closed() {
             if self.busy() == 0 {
-                let Some(job) = self.queue.pop() else { return Ok(()) };
-                self.admit(job);
+                let Some((ticket, job)) = self.queue.pop() else { return Ok(()) };
+                self.admit(ticket, job);
             }
             self.fill_free_slots();
             self.end_unwanted();
@@ -333,27 +369,30 @@ impl<'a> Driver<'a> {
 
     fn fill_free_slots(&mut self) {
         while self.busy() < self.slots.len() {
-            let Some(job) = self.queue.try_pop_min(|job| job.due) else { return };
-            self.admit(job);
+            let Some((ticket, job)) = self.queue.try_pop() else { return };
+            self.admit(ticket, job);
         }
     }
 
     /// Gives a turn a slot, unless it is not wanted any more or the engine refuses it.
-    fn admit(&mut self, job: Job) {
-        self.announce_places();
+    fn admit(&mut self, ticket: Ticket, job: Job) {
+        announce_places(self.queue, self.telemetry);
         if let Some(verdict) = job.verdict() {
-            self.record_cancel(&job);
+            self.queue.end(ticket, Usage::default(), false);
+            job.record_cancel(self.telemetry);
             job.tell(verdict.event(Usage::default()));
             return;
         }
-        self.load.taken_on.fetch_add(work(&job.request), Ordering::Relaxed);
         let Some(slot) = self.slots.iter().position(Option::is_none) else {
             debug_assert!(false, "admit is called with a free slot");
             return;
         };
         match self.begin(slot, &job) {
-            Ok(usage) => self.slots[slot] = Some(Running { job, usage, last_token: None }),
-            Err(error) => job.tell(GenerationEvent::Failed(refusal(&error))),
+            Ok(usage) => self.slots[slot] = Some(Running { ticket, job, usage, last_token: None }),
+            Err(error) => {
+                self.queue.end(ticket, Usage::default(), false);
+                job.tell(GenerationEvent::Failed(refusal(&error)));
+            }
         }
         self.record_slots();
     }
@@ -376,15 +415,12 @@ impl<'a> Driver<'a> {
         };
         let begun = self.engine.begin(slot, &generation)?;
         self.telemetry.record(Measurement::TurnQueueWaited(waited));
+        if let Some((foreseen, since)) = job.foreseen {
+            self.telemetry.record(Measurement::WaitForeseen { foreseen, waited: since.elapsed() });
+        }
         let read = generation.messages;
         job.tell(GenerationEvent::Begun { waited, passages: built.passages, read });
         Ok(Usage { prompt_tokens: begun.prompt_tokens, cached_tokens: begun.cached_tokens, completion_tokens: 0 })
-    }
-
-    /// Tells every waiting turn how many are before it.
-    fn announce_places(&self) {
-        self.telemetry.record(Measurement::TurnQueueDepth(self.queue.len()));
-        self.queue.inspect(|place, job| job.tell(GenerationEvent::Queued(place + 1)));
     }
 
     fn end_unwanted(&mut self) {
@@ -439,24 +475,24 @@ impl<'a> Driver<'a> {
 
     fn end(&mut self, slot: Slot, last: impl FnOnce(Usage) -> GenerationEvent) {
         self.engine.end(slot);
-        if let Some(running) = self.slots.get_mut(slot).and_then(Option::take) {
-            self.telemetry.record(Measurement::TokensUsed(running.usage));
-            self.record_cancel(&running.job);
-            running.job.tell(last(running.usage));
+        if let Some(Running { ticket, job, usage, .. }) = self.slots.get_mut(slot).and_then(Option::take) {
+            self.telemetry.record(Measurement::TokensUsed(usage));
+            job.record_cancel(self.telemetry);
+            let event = last(usage);
+            self.queue.end(ticket, usage, is_whole(&event));
+            job.tell(event);
         }
         self.record_slots();
     }
 
-    fn record_cancel(&self, job: &Job) {
-        if let Some(since) = job.request.cancel.cancelled_since() {
-            self.telemetry.record(Measurement::Cancelled(since.elapsed()));
-        }
-    }
-
     fn record_slots(&self) {
-        self.load.running.store(self.busy(), Ordering::Relaxed);
         self.telemetry.record(Measurement::GenerationSlots { busy: self.busy(), total: self.slots.len() });
     }
+}
+
+/// Whether a turn that ends so was answered to its end.
+fn is_whole(end: &GenerationEvent) -> bool {
+    matches!(end, GenerationEvent::Finished { reason: FinishReason::Stop | FinishReason::Length, .. })
 }
 
 fn refusal(error: &EngineError) -> TurnError {

@@ -9,13 +9,15 @@
 //! | a follow-up becomes a question that stands alone | [`query`] |
 //! | it is embedded by a pool of worker threads | [`embedding`], [`workers`], [`queue`] |
 //! | the store is searched | [`retrieval`], [`ranking`], [`reranking`] |
+//! | it waits for the generator, in a fair order | [`turn_queue`], [`workload`] |
 //! | prompt, generation | [`prompt`], [`generation`] |
 //! | each sentence finds its source | [`attribution`] |
 //! | events wait, numbered, for readers | [`turn_log`] |
 //! | all of it is kept, and read again after a sleep or a restart | [`keeper`], [`storage`], [`memory_store`] |
 //! | a panic costs one turn, and what was lost is there again | [`workers`], [`supervision`], [`health`], [`fault`] |
 //!
-//! Engines stand behind the traits of [`ports`]; [`turn`] is where the steps follow each other.
+//! Engines stand behind the traits of [`ports`]; [`turn`] is where the steps follow each other. [`fake_engine`] stands in for a
+//! model where everything else is to be loaded.
 
 #![warn(clippy::unwrap_used)]
 
@@ -28,6 +30,7 @@ pub mod conversations;
 pub mod deadline;
 pub mod domain;
 pub mod embedding;
+pub mod fake_engine;
 pub mod fault;
 pub mod generation;
 pub mod health;
@@ -46,4 +49,6 @@ pub mod supervision;
 pub mod telemetry;
 pub mod turn;
 pub mod turn_log;
+pub mod turn_queue;
 pub mod workers;
+pub mod workload;

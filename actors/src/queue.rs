@@ -122,23 +122,6 @@ impl<J> JobQueue<J> {
         Some(job)
     }
 
-    /// The waiting job with the least key, if there is one; of equal ones the first.
-    pub fn try_pop_min<K: Ord>(&self, key: impl Fn(&J) -> K) -> Option<J> {
-        let mut state = self.lock();
-        let State { interactive, bulk, .. } = &mut *state;
-        let lane = if interactive.is_empty() { bulk } else { interactive };
-        let (place, _) = lane.iter().enumerate().min_by_key(|(_, job)| key(job))?;
-        let job = lane.remove(place)?;
-        self.drained.notify_one();
-        Some(job)
-    }
-
-    /// Looks at every waiting job with its place, the next one first.
-    pub fn inspect(&self, mut look: impl FnMut(usize, &J)) {
-        let state = self.lock();
-        state.interactive.iter().chain(&state.bulk).enumerate().for_each(|(place, job)| look(place, job));
-    }
-
     /// How many jobs wait.
     pub fn len(&self) -> usize {
         let state = self.lock();
@@ -186,16 +169,6 @@ mod tests {
         assert_eq!(queue.try_push(Lane::Bulk, 1), Ok(0));
         assert_eq!(queue.try_push(Lane::Bulk, 2), Err(Rejected::Full(2)));
         assert_eq!(queue.try_push(Lane::Interactive, 3), Ok(0));
-    }
-
-    #[test]
-    fn the_job_with_the_least_key_can_be_taken_first() {
-        let queue = JobQueue::new(4);
-        for job in ["long job", "job", "a job", "bee"] {
-            queue.try_push(Lane::Interactive, job).unwrap();
-        }
-        let taken: Vec<_> = std::iter::from_fn(|| queue.try_pop_min(|job| job.len())).collect();
-        assert_eq!(taken, ["job", "bee", "a job", "long job"]);
     }
 
     #[test]

@@ -56,10 +56,29 @@ pub enum Measurement {
         /// From the last token to the decision.
         took: Duration,
     },
+    /// A question got no place.
+    TurnRejected {
+        /// Why.
+        reason: &'static str,
+    },
+    /// What is in the program, running or waiting.
+    TurnsInside {
+        /// Turns.
+        turns: usize,
+        /// Tokens of their prompts, as expected when they came.
+        prompt_tokens: usize,
+    },
     /// Turns waiting for the generator.
     TurnQueueDepth(usize),
     /// A turn waited that long for the generator.
     TurnQueueWaited(Duration),
+    /// A turn that had to wait has got its slot.
+    WaitForeseen {
+        /// How long it was first told to wait.
+        foreseen: Duration,
+        /// How long it has waited since.
+        waited: Duration,
+    },
     /// Slots of the generator, and how many are in use.
     GenerationSlots {
         /// In use.

@@ -7,9 +7,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::Addr;
+use actix::{Addr, MailboxError};
 use futures_util::FutureExt as _;
-use tokio::sync::mpsc;
 
 use crate::attribution::{Attribution, Examination};
 use crate::cancel::CancelToken;
@@ -19,7 +18,7 @@ use crate::domain::{
     ScoredPassage, Timings, TurnError, TurnEvent, TurnId, TurnRequest, Usage, WorkflowNode,
 };
 use crate::embedding::{EmbedQuery, EmbedTexts, EmbeddingPoolActor};
-use crate::generation::{Generate, GenerationEvent, GeneratorActor};
+use crate::generation::{Generate, Generating, GenerationEvent, GeneratorActor};
 use crate::health::LossCause;
 use crate::keeper::Keeper;
 use crate::ports::{PromptMessage, Sampling, SearchQuery};
@@ -28,7 +27,9 @@ use crate::query::condense;
 use crate::retrieval::{RetrieverActor, Search};
 use crate::telemetry::{AttributionMethod, Measurement, Telemetry};
 use crate::turn_log::TurnLog;
+use crate::turn_queue::{Flow, Place};
 use crate::workers::panic_message;
+use crate::workload::Workload;
 
 /// What the configuration decides about turns.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,6 +110,12 @@ pub struct SearchLimits {
 }
 
 impl TurnServices {
+    /// How long the prompt of a question is likely to be, in tokens, before anything is done for it.
+    #[must_use]
+    pub fn expected_prompt_tokens(&self, request: &TurnRequest) -> usize {
+        Workload::of_question(request, &self.settings).prompt_tokens
+    }
+
     /// Condenses, embeds and searches: the retrieval half of a turn, also used by itself.
     ///
     /// # Errors
@@ -122,16 +129,17 @@ impl TurnServices {
         cancel: &CancelToken,
     ) -> Result<Retrieved, TurnError> {
         let standalone = condense(question, previous_questions);
-        let documents = self.resolve(&limits.documents).await?;
+        let resolving = self.resolve(&limits.documents);
+        let documents = deadline.or_cancelled(cancel, "while its documents were looked for", resolving).await??;
         let start = Instant::now();
         let embed = EmbedQuery { text: standalone.text.clone(), deadline, cancel: cancel.clone() };
-        let embedding = self.embedding.send(embed).await.unwrap_or_else(|_| Err(gone("embedder")))?;
+        let embedding = ask(deadline, cancel, "embedder", self.embedding.send(embed)).await?;
         let embedded = Instant::now();
         let top_k = limits.top_k.unwrap_or(self.settings.top_k);
         let context_chars = self.settings.context_chars;
         let query = SearchQuery { text: standalone.text.clone(), embedding, top_k, context_chars, documents };
         let search = Search { query, deadline, cancel: cancel.clone() };
-        let found = self.retriever.send(search).await.unwrap_or_else(|_| Err(gone("retriever")))?;
+        let found = ask(deadline, cancel, "retriever", self.retriever.send(search)).await?;
         Ok(Retrieved {
             question: standalone.text,
             was_rewritten: standalone.was_rewritten,
@@ -147,6 +155,17 @@ impl TurnServices {
     }
 }
 
+/// An actor's answer, within the time allowed. Actors keep the deadline themselves; this one is for an actor that does not answer.
+async fn ask<T>(
+    deadline: Deadline,
+    cancel: &CancelToken,
+    who: &str,
+    sent: impl Future<Output = Result<Result<T, TurnError>, MailboxError>>,
+) -> Result<T, TurnError> {
+    let answer = deadline.or_cancelled(cancel, &format!("while the {who} was asked"), sent).await?;
+    answer.unwrap_or_else(|_| Err(gone(who)))
+}
+
 fn gone(what: &str) -> TurnError {
     TurnError::new(ErrorCode::Unavailable, format!("the {what} is not there, try again"))
         .retry_after(Duration::from_secs(1))
@@ -156,6 +175,8 @@ fn gone(what: &str) -> TurnError {
 pub(crate) struct Turn {
     pub services: TurnServices,
     pub conversation_id: ConversationId,
+    /// Whose it is, to take turns by.
+    pub flow: Flow,
     pub request: TurnRequest,
     pub history: Vec<Exchange>,
     pub cancel: CancelToken,
@@ -232,9 +253,9 @@ impl Turn {
     async fn retrieve(&mut self, deadline: Deadline) -> Result<Retrieved, TurnError> {
         let previous: Vec<&str> = self.history.iter().map(|exchange| exchange.question.as_str()).collect();
         if condense(&self.request.message, &previous).was_rewritten {
-            self.scribe.reach(WorkflowNode::RewriteQuery, "Reading the question together with the one before it", None);
+            self.scribe.reach(WorkflowNode::RewriteQuery, "Reading the question together with the one before it");
         }
-        self.scribe.reach(WorkflowNode::Retrieve, "Searching the course materials", None);
+        self.scribe.reach(WorkflowNode::Retrieve, "Searching the course materials");
         let options = &self.request.options;
         let limits = SearchLimits { top_k: options.top_k, documents: options.documents.clone() };
         self.services.retrieve(&self.request.message, &previous, &limits, deadline, &self.cancel).await
@@ -248,17 +269,17 @@ impl Turn {
         deadline: Deadline,
     ) -> Result<FinishReason, TurnError> {
         let request = self.generate_request(retrieved, deadline);
-        let mut events = self.services.generator.send(request).await.unwrap_or_else(|_| Err(gone("generator")))?;
-        while let Some(event) = next_event(&mut events, &self.cancel, deadline).await {
+        let mut answer = ask(deadline, &self.cancel, "generator", self.services.generator.send(request)).await?;
+        // A turn that waits leaves at once; one that has begun hears from the engine what was used.
+        let (mut patience, mut doing) = (Duration::ZERO, "while it waited in the queue");
+        while let Some(event) = next_event(&mut answer, &self.cancel, deadline, patience).await {
             match event {
-                GenerationEvent::Queued(place) => {
-                    let message = format!("Waiting: number {place} in the queue");
-                    self.scribe.reach(WorkflowNode::Queued, &message, Some(place));
-                }
+                GenerationEvent::Queued(place) => self.wait(place),
                 GenerationEvent::Begun { waited, read, .. } => {
+                    (patience, doing) = (STEP_PATIENCE, "while the answer was written");
                     self.read = Some(read);
                     draft.timings.queue = waited;
-                    self.scribe.reach(WorkflowNode::Generate, "Writing the answer", None);
+                    self.scribe.reach(WorkflowNode::Generate, "Writing the answer");
                 }
                 GenerationEvent::Piece(text) => self.take_piece(draft, text, start),
                 GenerationEvent::Finished { reason, usage } => {
@@ -272,10 +293,18 @@ impl Turn {
             return Ok(FinishReason::Cancelled);
         }
         if deadline.has_passed() {
-            return Err(TurnError::deadline("while the answer was written"));
+            return Err(TurnError::deadline(doing));
         }
         let lost = TurnError::new(ErrorCode::Unavailable, "the generator stopped unexpectedly, ask again");
         Err(lost.retry_after(Duration::from_secs(1)))
+    }
+
+    fn wait(&mut self, Place { position, wait }: Place) {
+        let mut message = format!("Waiting: number {position} in the queue");
+        if let Some(wait) = wait {
+            message.push_str(&format!(", about {} s", wait.as_millis().div_ceil(1_000)));
+        }
+        self.scribe.queued(message, position, wait);
     }
 
     fn generate_request(&self, retrieved: &Retrieved, deadline: Deadline) -> Generate {
@@ -283,6 +312,7 @@ impl Turn {
         let options = &self.request.options;
         Generate {
             turn_id: self.request.turn_id.clone(),
+            flow: self.flow.clone(),
             parts: PromptParts {
                 system: settings.system_prompt.clone(),
                 history: self.history.clone(),
@@ -351,12 +381,22 @@ impl Turn {
     async fn attribute(&self, answer: &str, sources: &[ScoredPassage]) -> Attribution {
         /// The whole answer stands on the screen meanwhile, but the conversation is not free before the turn has ended.
         const PATIENCE: Duration = Duration::from_millis(250);
+        /// The longest answers take some milliseconds; only a machine that is stuck takes longer.
+        const EXAMINED_WITHIN: Duration = Duration::from_secs(5);
         let start = Instant::now();
         let (text, passages) = (answer.to_owned(), sources.to_vec());
         // Milliseconds of work, which the other conversations should not wait for.
-        let examined = tokio::task::spawn_blocking(move || Examination::of(&text, &passages)).await;
-        let Ok(examined) = examined.inspect_err(|error| tracing::error!(%error, "an answer was not attributed")) else {
-            return Attribution::default();
+        let examining = tokio::task::spawn_blocking(move || Examination::of(&text, &passages));
+        let examined = match tokio::time::timeout(EXAMINED_WITHIN, examining).await {
+            Ok(Ok(examined)) => examined,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "an answer was not attributed");
+                return Attribution::default();
+            }
+            Err(_) => {
+                tracing::error!(seconds = EXAMINED_WITHIN.as_secs(), "an answer was not attributed in time");
+                return Attribution::default();
+            }
         };
         let (found, method) = if examined.doubtful_texts().is_empty() {
             (examined.conclude(&[]), AttributionMethod::Words)
@@ -418,25 +458,27 @@ impl Turn {
     }
 }
 
+/// How long a turn that is over waits for the engine's last word: a step takes tens of milliseconds.
+const STEP_PATIENCE: Duration = Duration::from_millis(250);
+
 /// The next event of the generator. After a cancel or the deadline it goes on waiting a little for the end that the generator
-/// sends, which carries what was used; a turn that still waits in the queue would get it much later.
+/// sends, which carries what was used.
 async fn next_event(
-    events: &mut mpsc::Receiver<GenerationEvent>,
+    answer: &mut Generating,
     cancel: &CancelToken,
     deadline: Deadline,
+    patience: Duration,
 ) -> Option<GenerationEvent> {
-    /// A step of the engine takes tens of milliseconds.
-    const PATIENCE: Duration = Duration::from_millis(250);
     let over = async {
         tokio::select! {
             () = cancel.cancelled() => {}
             () = deadline.reached() => {}
         }
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(patience).await;
     };
     tokio::select! {
         biased;
-        event = events.recv() => event,
+        event = answer.recv() => event,
         () = over => None,
     }
 }
@@ -513,11 +555,21 @@ impl Scribe {
         self.log.append(&self.turn_id, event);
     }
 
-    fn reach(&mut self, node: WorkflowNode, message: &str, position: Option<usize>) {
+    fn reach(&mut self, node: WorkflowNode, message: &str) {
+        self.pass(node);
+        self.note(TurnEvent::Workflow { node, message: message.to_owned(), position: None, wait: None });
+    }
+
+    fn queued(&mut self, message: String, position: usize, wait: Option<Duration>) {
+        let node = WorkflowNode::Queued;
+        self.pass(node);
+        self.note(TurnEvent::Workflow { node, message, position: Some(position), wait });
+    }
+
+    fn pass(&mut self, node: WorkflowNode) {
         if self.path.last() != Some(&node) {
             self.path.push(node);
         }
-        self.note(TurnEvent::Workflow { node, message: message.to_owned(), position });
     }
 
     fn end(&mut self, event: TurnEvent) {

@@ -43,7 +43,7 @@ async fn sibling(
     loop {
         let (of, repeats) = (TurnId::parse(of).unwrap(), edited.is_none());
         let request = question(turn, edited.unwrap_or_default());
-        match conversation.actor.send(StartSibling { of, repeats, request }).await.unwrap() {
+        match conversation.actor.send(StartSibling { of, repeats, request, admitted: None }).await.unwrap() {
             Err(error) if error.code == ErrorCode::TurnInProgress => tokio::task::yield_now().await,
             Err(error) => return Err(error),
             Ok(mut cursor) => return Ok(until_end(&mut cursor).await),

@@ -5,7 +5,6 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mentor_actors::admission::Admission;
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::deadline::Deadline;
 use mentor_actors::domain::*;
@@ -14,9 +13,10 @@ use mentor_actors::prompt::Exchange;
 use mentor_actors::stateless::StatelessTurn;
 use support::*;
 
-fn start(tutor: &Tutor, admission: &Admission, request: TurnRequest) -> Result<StatelessTurn, TurnError> {
+fn start(tutor: &Tutor, request: TurnRequest) -> Result<StatelessTurn, TurnError> {
     let earlier = Exchange { question: "what is a heap?".into(), read: None, answer: "A tree in an array.".into() };
-    StatelessTurn::start(&tutor.services, admission, vec![earlier], request)
+    let admitted = tutor.admission.admit(&request, 100)?;
+    Ok(StatelessTurn::start(&tutor.services, admitted, vec![earlier], request))
 }
 
 async fn end_of(turn: &mut StatelessTurn) -> TurnEvent {
@@ -29,9 +29,9 @@ async fn end_of(turn: &mut StatelessTurn) -> TurnEvent {
 }
 
 /// Waits until a turn that ends has given its place back.
-async fn place(tutor: &Tutor, admission: &Admission) -> StatelessTurn {
+async fn place(tutor: &Tutor) -> StatelessTurn {
     loop {
-        match start(tutor, admission, question("next", "and how is it stored?")) {
+        match start(tutor, question("next", "and how is it stored?")) {
             Ok(turn) => return turn,
             Err(error) => assert_eq!(error.code, ErrorCode::Overloaded),
         }
@@ -42,7 +42,7 @@ async fn place(tutor: &Tutor, admission: &Admission) -> StatelessTurn {
 #[actix::test]
 async fn the_history_that_comes_along_is_searched_with_and_read_by_the_model() {
     let tutor = Tutor::start(Script::default());
-    let mut turn = start(&tutor, &Admission::new(1), question("t", "and how is it stored?")).unwrap();
+    let mut turn = start(&tutor, question("t", "and how is it stored?")).unwrap();
     let TurnEvent::Completed(done) = end_of(&mut turn).await else { panic!("the turn failed") };
     assert_eq!(done.question, "what is a heap? and how is it stored?");
     let begun = tutor.begun.lock().unwrap();
@@ -55,7 +55,7 @@ async fn instructions_are_read_before_the_question_and_neither_searched_for_nor_
     let tutor = Tutor::start(Script::default());
     let mut asked = question("t", "how does a binary heap stay sorted?");
     asked.options.instructions = Some("Speak like a pirate.".into());
-    let mut turn = start(&tutor, &Admission::new(1), asked).unwrap();
+    let mut turn = start(&tutor, asked).unwrap();
     let TurnEvent::Completed(done) = end_of(&mut turn).await else { panic!("the turn failed") };
     assert_eq!(done.question, "how does a binary heap stay sorted?");
     let begun = tutor.begun.lock().unwrap();
@@ -67,25 +67,23 @@ async fn instructions_are_read_before_the_question_and_neither_searched_for_nor_
 #[actix::test]
 async fn a_turn_that_is_dropped_is_cancelled_and_gives_its_place_back() {
     let gate = Arc::new(Gate::default());
-    let tutor = Tutor::start(Script { gate: gate.clone(), ..Script::default() });
-    let admission = Admission::new(1);
-    let turn = start(&tutor, &admission, question("t", "what is a heap?")).unwrap();
-    let error = start(&tutor, &admission, question("u", "what is a heap?")).unwrap_err();
+    let tutor = Tutor::start(Script { gate: gate.clone(), admission: 1, ..Script::default() });
+    let turn = start(&tutor, question("t", "what is a heap?")).unwrap();
+    let error = start(&tutor, question("u", "what is a heap?")).unwrap_err();
     assert_eq!(error.code, ErrorCode::Overloaded);
     drop(turn);
     gate.open();
-    let mut next = place(&tutor, &admission).await;
+    let mut next = place(&tutor).await;
     assert!(matches!(end_of(&mut next).await, TurnEvent::Completed(_)));
 }
 
 #[actix::test]
 async fn a_panic_of_a_worker_ends_the_turn_with_an_error_that_can_be_retried() {
-    let tutor = Tutor::start(Script::default());
-    let admission = Admission::new(1);
-    let mut turn = start(&tutor, &admission, question("t", "how poison works in a long question of its own")).unwrap();
+    let tutor = Tutor::start(Script { admission: 1, ..Script::default() });
+    let mut turn = start(&tutor, question("t", "how poison works in a long question of its own")).unwrap();
     let TurnEvent::Failed(error) = end_of(&mut turn).await else { panic!("the turn did not fail") };
     assert!(error.code == ErrorCode::Unavailable && error.retry_after.is_some(), "{error:?}");
-    assert!(matches!(end_of(&mut place(&tutor, &admission).await).await, TurnEvent::Completed(_)));
+    assert!(matches!(end_of(&mut place(&tutor).await).await, TurnEvent::Completed(_)));
 }
 
 #[actix::test]

@@ -50,7 +50,7 @@ fn passage(number: usize) -> ScoredPassage {
 
 /// All kinds of events of a turn that was answered, with tokens that end inside words.
 fn answered(name: &str, turn: &str, first_seq: u64, ms: u64, tokens: &[&str]) -> TurnChange {
-    let workflow = |node, position| TurnEvent::Workflow { node, message: "wörk".into(), position };
+    let workflow = |node, position| TurnEvent::Workflow { node, message: "wörk".into(), position, wait: None };
     let sources = vec![passage(1), passage(2)];
     let citation = Citation { source: 2, span: CharSpan { start: 0, end: 4 }, score: 0.7 };
     let done = Completion {
@@ -69,6 +69,12 @@ fn answered(name: &str, turn: &str, first_seq: u64, ms: u64, tokens: &[&str]) ->
     };
     let mut events = vec![workflow(WorkflowNode::Retrieve, None), TurnEvent::Sources(sources)];
     events.push(workflow(WorkflowNode::Queued, Some(3)));
+    events.push(TurnEvent::Workflow {
+        node: WorkflowNode::Queued,
+        message: "wörk".into(),
+        position: Some(2),
+        wait: Some(Duration::from_millis(12_345)),
+    });
     events.extend(tokens.iter().map(|token| TurnEvent::Token((*token).to_owned())));
     events.extend([TurnEvent::Cited(citation), TurnEvent::Completed(Box::new(done))]);
     end(name, turn, first_seq, ms, events)

@@ -1,7 +1,8 @@
 //! The protocol's rules: a pure judge of the frames that one conversation's client gets. It knows no socket, no time.
 //!
 //! It is made for a client that is alone in a new conversation and asks one question at a time: then every event
-//! belongs to the turn that the client began, and numbers begin with 1.
+//! belongs to the turn that the client began, and numbers begin with 1. Such a client may lose its connection, come back and
+//! resume: then too each event counts once, and in order.
 
 use std::fmt;
 
@@ -26,10 +27,14 @@ pub enum Rule {
     OneEnd,
     /// The tokens are the answer, byte for byte.
     TokensAreTheAnswer,
+    /// An answer is stored once, as it was said.
+    StoredAsSaid,
     /// Messages are what the protocol says they are.
     Shape,
     /// A `ping` is answered by a `pong`.
     PingIsAnswered,
+    /// What is no proper frame is answered as the protocol says.
+    MalformedIsRefused,
 }
 
 impl Rule {
@@ -42,8 +47,10 @@ impl Rule {
             Self::SourcesBeforeTokens => "sources_before_tokens",
             Self::OneEnd => "one_end",
             Self::TokensAreTheAnswer => "tokens_are_the_answer",
+            Self::StoredAsSaid => "stored_as_said",
             Self::Shape => "shape",
             Self::PingIsAnswered => "ping_is_answered",
+            Self::MalformedIsRefused => "malformed_is_refused",
         }
     }
 }
@@ -71,7 +78,7 @@ pub enum Heard {
     /// Nothing that a client waits for.
     Progress,
     /// More of the answer.
-    Token,
+    Token(String),
     /// The turn ended with an answer.
     Completed(Completion),
     /// The turn ended with an error, or never began.
@@ -87,6 +94,8 @@ pub struct Completion {
     pub finish_reason: String,
     /// Tokens used.
     pub usage: Usage,
+    /// The whole answer.
+    pub answer: String,
 }
 
 /// The judge of one conversation.
@@ -96,9 +105,20 @@ pub struct ProtocolCheck {
     /// The generator's name, once `ready` has said it.
     model: Option<String>,
     is_ready: bool,
+    /// After a new connection, until the first event that was asked for has come.
+    resuming: Option<Resuming>,
     next_seq: u64,
     turn: Option<Turn>,
     violations: Vec<Violation>,
+}
+
+/// What may have happened while the client was away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resuming {
+    /// The connection alone was lost.
+    SameServer,
+    /// The server was started again: numbers may be skipped, and the turn that ran may end with an error.
+    NewServer,
 }
 
 /// The turn that runs.
@@ -120,6 +140,7 @@ impl ProtocolCheck {
             conversation_id: conversation_id.to_owned(),
             model: None,
             is_ready: false,
+            resuming: None,
             next_seq: 1,
             turn: None,
             violations: Vec::new(),
@@ -135,6 +156,22 @@ impl ProtocolCheck {
             has_tokens: false,
             answer: String::new(),
         });
+    }
+
+    /// The connection is gone, and the client makes another: a new `ready` comes, and then what it resumes.
+    pub fn reconnect(&mut self, resuming: Resuming) {
+        self.is_ready = false;
+        self.resuming = Some(resuming);
+    }
+
+    /// Number of the last event that counted: what to resume after.
+    pub fn last_seq(&self) -> u64 {
+        self.next_seq - 1
+    }
+
+    /// Whether a turn has begun and not ended.
+    pub fn has_turn(&self) -> bool {
+        self.turn.is_some()
     }
 
     /// Notes that a rule was broken.
@@ -194,6 +231,15 @@ impl ProtocolCheck {
         if frame.conversation_id.as_ref() != Some(&self.conversation_id) {
             self.broke(Rule::ReadyFirst, format!("ready is for conversation {:?}", frame.conversation_id));
         }
+        self.model = frame.model;
+        if self.resuming.is_some() {
+            if frame.last_seq.is_none_or(|last| last < self.last_seq()) {
+                let detail =
+                    format!("ready has last_seq {:?} after event {} was seen", frame.last_seq, self.last_seq());
+                self.broke(Rule::SeqWithoutGaps, detail);
+            }
+            return Heard::Ready;
+        }
         if frame.busy != Some(false) {
             self.broke(Rule::ReadyFirst, format!("a new conversation has busy {:?}", frame.busy));
         }
@@ -201,7 +247,6 @@ impl ProtocolCheck {
             self.broke(Rule::SeqWithoutGaps, format!("a new conversation has last_seq {:?}", frame.last_seq));
             self.next_seq = frame.last_seq.unwrap_or(0).saturating_add(1);
         }
-        self.model = frame.model;
         Heard::Ready
     }
 
@@ -229,6 +274,9 @@ impl ProtocolCheck {
         if !self.is_ready {
             self.broke(Rule::ReadyFirst, format!("{} came before ready", frame.kind));
         }
+        if self.is_early(&frame) {
+            return Heard::Progress;
+        }
         self.count(&frame);
         match &mut self.turn {
             Some(turn) if frame.turn_id.as_ref() == Some(&turn.id) => turn.has_begun = true,
@@ -236,7 +284,7 @@ impl ProtocolCheck {
         }
         match frame.kind.as_str() {
             "sources" => self.take_sources(&frame),
-            "token" => self.take_token(&frame),
+            "token" => self.take_token(frame),
             "complete" => self.complete(frame),
             "error" => {
                 self.turn = None;
@@ -244,6 +292,22 @@ impl ProtocolCheck {
             }
             _ => Heard::Progress,
         }
+    }
+
+    /// Whether a new connection is ahead of what it was asked to resume: events that come live before the server has read
+    /// `resume` come once more behind the ones that are missing.
+    fn is_early(&mut self, frame: &ServerFrame) -> bool {
+        let Some(resuming) = self.resuming else { return false };
+        let is_next = frame.seq == Some(self.next_seq);
+        let is_behind = frame.seq.is_some_and(|seq| seq < self.next_seq);
+        let skips = resuming == Resuming::NewServer && frame.kind == "error" && !is_behind;
+        if skips {
+            self.next_seq = frame.seq.unwrap_or(self.next_seq);
+        }
+        if is_next || is_behind || skips {
+            self.resuming = None;
+        }
+        self.resuming.is_some()
     }
 
     /// An event of another turn than the running one: a turn goes on behind its end, or ends twice.
@@ -275,18 +339,19 @@ impl ProtocolCheck {
         Heard::Progress
     }
 
-    fn take_token(&mut self, frame: &ServerFrame) -> Heard {
+    fn take_token(&mut self, frame: ServerFrame) -> Heard {
         let Some(turn) = &mut self.turn else { return Heard::Progress };
         let comes_first = !std::mem::replace(&mut turn.has_tokens, true);
         let is_early = comes_first && !turn.has_sources;
-        match &frame.content {
+        let content = frame.content;
+        match &content {
             Some(content) => turn.answer.push_str(content),
             None => self.broke(Rule::Shape, "token has no content"),
         }
         if is_early {
             self.broke(Rule::SourcesBeforeTokens, "the first token came before the sources");
         }
-        Heard::Token
+        Heard::Token(content.unwrap_or_default())
     }
 
     fn complete(&mut self, frame: ServerFrame) -> Heard {
@@ -304,6 +369,7 @@ impl ProtocolCheck {
         Heard::Completed(Completion {
             finish_reason: frame.finish_reason.unwrap_or_else(|| "missing".into()),
             usage: frame.usage.unwrap_or_default(),
+            answer: frame.answer.unwrap_or_default(),
         })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::address::Address;
+use crate::scenario::Scenario;
 
 /// Puts load on a running Mentor server, checks its protocol meanwhile, and reports what its clients would see.
 #[derive(Debug, Parser)]
@@ -17,8 +18,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 no rule of the protocol was broken, 1 one was (listed), 2 an error, or \
-    nothing was answered at all.";
+const EXIT_CODES: &str = "Exit codes: 0 no rule of the protocol was broken and every limit kept, 1 not so (listed), 2 an \
+    error, or nothing was answered at all.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -27,6 +28,8 @@ pub enum Command {
     Ask(AskArgs),
     /// Search over REST, many connections at once.
     Search(SearchArgs),
+    #[command(flatten)]
+    Scenario(Scenario),
 }
 
 /// Arguments of `ask`.
@@ -95,7 +98,10 @@ pub struct SearchArgs {
 }
 
 /// A positive whole number of seconds, at most a day.
-fn seconds(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn seconds(text: &str) -> Result<Duration, String> {
     const DAY: u64 = 24 * 60 * 60;
     match text.parse() {
         Ok(seconds @ 1..=DAY) => Ok(Duration::from_secs(seconds)),

@@ -65,7 +65,7 @@ mod tests {
 
     fn done(completion_tokens: u64) -> Completion {
         let usage = Usage { completion_tokens, ..Usage::default() };
-        Completion { finish_reason: "stop".into(), usage }
+        Completion { finish_reason: "stop".into(), usage, answer: String::new() }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::clock::{Measured, TurnClock};
 use crate::failure::{CLIENT_DEADLINE, Failure, within};
 use crate::frame::{AskOptions, ClientFrame};
 use crate::questions::Questions;
-use crate::socket::{Received, Socket};
+use crate::socket::{Dial, Received, Socket};
 
 /// What all conversations of a run share.
 #[derive(Debug)]
@@ -75,9 +75,10 @@ impl Conversation {
         let id = format!("{}-{number}", plan.run_id);
         let mut check = ProtocolCheck::new(&id);
         let mut outcome = Outcome::default();
-        let url = plan.address.url(&format!("/api/ws/chat/{id}"));
+        let path = path_of(&id);
         let start = Instant::now();
-        let socket = match within(plan.connect_deadline, "connecting", connect(&url, &mut check)).await {
+        let connecting = connect(&plan.address, &path, Dial::default(), &mut check);
+        let socket = match within(plan.connect_deadline, "connecting", connecting).await {
             Ok(socket) => {
                 outcome.connect = Some(start.elapsed());
                 Some(socket)
@@ -133,13 +134,22 @@ impl Conversation {
     }
 }
 
-async fn connect(url: &str, check: &mut ProtocolCheck) -> Result<Socket, Failure> {
-    let mut socket = Socket::connect(url).await?;
+/// Where a conversation's WebSocket is.
+pub fn path_of(id: &str) -> String {
+    format!("/api/ws/chat/{id}")
+}
+
+/// Connects and waits for `ready`.
+///
+/// # Errors
+/// When that fails.
+pub async fn connect(address: &Address, path: &str, dial: Dial, check: &mut ProtocolCheck) -> Result<Socket, Failure> {
+    let mut socket = Socket::connect(address, path, dial).await?;
     loop {
         match hear(&mut socket, check).await? {
             (Heard::Ready, _) => return Ok(socket),
             (Heard::Failed(failure), _) => return Err(failure),
-            (Heard::Progress | Heard::Token | Heard::Completed(_) | Heard::Pong, _) => {}
+            (Heard::Progress | Heard::Token(_) | Heard::Completed(_) | Heard::Pong, _) => {}
         }
     }
 }
@@ -154,7 +164,7 @@ async fn take_turn(
     socket.say(question).await?;
     loop {
         match hear(socket, check).await? {
-            (Heard::Token, at) => clock.token(at),
+            (Heard::Token(_), at) => clock.token(at),
             (Heard::Completed(done), at) => return Ok(Ending::Completed(clock.complete(at, done))),
             (Heard::Failed(failure), _) => return Ok(Ending::Failed(failure)),
             (Heard::Progress | Heard::Ready | Heard::Pong, _) => {}
@@ -179,7 +189,10 @@ async fn wait_for_pong(socket: &mut Socket, check: &mut ProtocolCheck) -> Result
 }
 
 /// The next frame's meaning, and when it came.
-async fn hear(socket: &mut Socket, check: &mut ProtocolCheck) -> Result<(Heard, Instant), Failure> {
+///
+/// # Errors
+/// When the connection is lost or closed.
+pub async fn hear(socket: &mut Socket, check: &mut ProtocolCheck) -> Result<(Heard, Instant), Failure> {
     match socket.hear().await? {
         Received::Text(text, at) => Ok((check.take(&text), at)),
         Received::Binary => {

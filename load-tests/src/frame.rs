@@ -16,6 +16,13 @@ pub enum ClientFrame<'a> {
         /// How to answer.
         options: AskOptions,
     },
+    /// Stops the running turn.
+    Cancel,
+    /// Repeats the events after that number.
+    Resume {
+        /// Which.
+        after: u64,
+    },
     /// Answered by `pong`.
     Ping,
 }
@@ -100,5 +107,7 @@ mod tests {
             r#"{"type":"ask","message":"what is a heap?","turn_id":"t1","options":{"max_tokens":96}}"#
         );
         assert_eq!(ClientFrame::Ping.to_json(), r#"{"type":"ping"}"#);
+        assert_eq!(ClientFrame::Cancel.to_json(), r#"{"type":"cancel"}"#);
+        assert_eq!(ClientFrame::Resume { after: 7 }.to_json(), r#"{"type":"resume","after":7}"#);
     }
 }

@@ -78,6 +78,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             "POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
              Content-Length: {bytes}\r\n\r\n{json}"
         );
+        self.exchange(&request).await
+    }
+
+    /// Gets something.
+    ///
+    /// # Errors
+    /// As [`Connection::post`].
+    pub async fn get(&mut self, target: &str) -> Result<Response> {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
+        self.exchange(&request).await
+    }
+
+    async fn exchange(&mut self, request: &str) -> Result<Response> {
         self.stream.write_all(request.as_bytes()).await?;
         self.stream.flush().await?;
         let Head { status, length, stays_open } = self.head().await?;

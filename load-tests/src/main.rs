@@ -1,5 +1,4 @@
-//! `mentor-load`: clients that ask many questions at once of a running server, check its protocol while they do, and
-//! report.
+//! `mentor-load`: clients that put load on a running server, check its protocol while they do, and report.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -16,31 +15,51 @@
 //! | `http` | as much of HTTP/1.1 as a search needs |
 //! | `search` | many searches at once |
 //! | `spread` | the distribution of one quantity |
+//! | `scenario` | one file a scenario: clients that come when they like, stay idle, do not read, vanish, come in crowds |
+//! | `bench` | what the clients of a scenario share |
+//! | `student` | one client of a scenario, that judges what it hears and can come back |
+//! | `arrivals`, `random` | when clients come |
+//! | `recital` | when each word of a fake generator was due |
+//! | `figures`, `limits` | what is measured, and what fails a run |
+//! | `sampler`, `process` | what the server's process uses meanwhile |
+//! | `disk` | a disk that is full for a while |
 //! | `report` | what is printed |
 
 #![warn(clippy::unwrap_used)]
 
 mod address;
+mod arrivals;
 mod ask;
+mod bench;
 mod check;
 mod cli;
 mod clock;
 mod conversation;
+mod disk;
 mod failure;
 #[cfg(test)]
 mod fake_server;
+mod figures;
 mod frame;
 mod http;
+mod limits;
+mod process;
 mod questions;
+mod random;
+mod recital;
 mod report;
+mod sampler;
+mod scenario;
 mod search;
 mod socket;
 mod spread;
+mod student;
 
 use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 use serde::Serialize;
 
@@ -71,6 +90,15 @@ async fn run(command: Command) -> anyhow::Result<u8> {
             let report = search::run(&arguments).await?;
             print(&report, arguments.json)?;
             Ok(report.trouble.exit_code(report.requests_completed))
+        }
+        Command::Scenario(scenario) => {
+            let report = scenario.run().await?;
+            if let Some(file) = &scenario.common().html {
+                std::fs::write(file, report::page(&report))
+                    .with_context(|| format!("the report cannot be written to {}", file.display()))?;
+            }
+            print(&report, scenario.common().json)?;
+            Ok(report.exit_code())
         }
     }
 }

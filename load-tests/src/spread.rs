@@ -35,6 +35,16 @@ impl Spread {
         self.record(time.as_secs_f64() * 1_000.0);
     }
 
+    /// How many values there are.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The value at a quantile, 0 to 1.
+    pub fn at(&self, quantile: f64) -> f64 {
+        self.0.value_at_quantile(quantile) as f64 / STEPS
+    }
+
     /// The values summed up; `None` when there are none.
     pub fn summary(&self) -> Option<Summary> {
         let value = |steps: u64| rounded(steps as f64 / STEPS);

@@ -13,6 +13,7 @@ use mentor_actors::generation::{Generate, GenerationEvent, GeneratorActor};
 use mentor_actors::ports::Sampling;
 use mentor_actors::prompt::PromptParts;
 use mentor_actors::telemetry::{Measurement, Telemetry};
+use mentor_actors::turn_queue::Flow;
 use serde::Serialize;
 
 use super::{percentile, sorted, text};
@@ -233,6 +234,7 @@ async fn run_turn(generator: &Addr<GeneratorActor>, request: Generate, stop: Sto
 
 fn request(turn: usize, prompt_tokens: usize, answer_tokens: usize) -> Generate {
     Generate {
+        flow: Flow { client: None, conversation: None },
         turn_id: TurnId::generate(),
         parts: PromptParts {
             system: "Answer in one sentence.".into(),

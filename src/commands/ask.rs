@@ -45,6 +45,7 @@ async fn answer(
     let turn_id = TurnId::generate();
     let request = TurnRequest {
         turn_id: turn_id.clone(),
+        client: None,
         message: arguments.question,
         options: AnswerOptions { documents: arguments.documents, ..AnswerOptions::default() },
         abandon_after: Duration::ZERO,

@@ -165,6 +165,7 @@ async fn answer_all(actors: &Actors, asked: &[Question], all: &[Question]) -> an
 async fn answer(conversation: &Conversation, question: &Question) -> anyhow::Result<Completion> {
     let request = TurnRequest {
         turn_id: TurnId::generate(),
+        client: None,
         message: question.question.clone(),
         options: AnswerOptions::default(),
         abandon_after: Duration::ZERO,

@@ -13,13 +13,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::ServeArgs;
 use crate::config::Config;
 use crate::drain::Drain;
-use crate::engines::{self, ConversationKeeper, Retrieval, Tutor};
+use crate::engines::{self, ConversationKeeper, FAKE_BACKEND, Retrieval, Tutor};
 use crate::faults::Faults;
 use crate::guard::{Clock, Guard, Mode};
 use crate::http::{AskLimits, Doors, HEARTBEAT, serve as serve_doors};
 use crate::jobs::{FolderIngest, Jobs};
 use crate::materials::{Materials, UploadLimits};
 use crate::metrics::Metrics;
+use crate::open_files;
 
 /// How often keys and certificates are looked at for changes.
 const LOOK: Duration = Duration::from_secs(1);
@@ -33,10 +34,17 @@ pub fn serve(config: &Config, arguments: &ServeArgs) -> anyhow::Result<u8> {
     let start = Instant::now();
     // Before the models: a port in use should cost no waiting.
     let listener = TcpListener::bind(&config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    open_files::allow(config.max_connections);
     let guard = Arc::new(Guard::open(config.guard(), Clock::default())?);
     refuse_exposure(&guard, listener.local_addr()?)?;
     let watch = Watch::new(arguments)?;
-    let tutor = engines::for_answers(config, &watch.telemetry)?;
+    let tutor = match arguments.fake_generator {
+        None => engines::for_answers(config, &watch.telemetry)?,
+        Some(rate) => {
+            tracing::warn!(rate, "THE GENERATOR IS A FAKE: questions get words without meaning, for load tests alone");
+            engines::for_load(config, rate, &watch.telemetry)?
+        }
+    };
     let names = tutor.names();
     watch.metrics.set_build_info(&names.generator, &names.embedder, &names.execution_provider);
     let keeper = ConversationKeeper::in_data_dir(config, &watch.telemetry)?;
@@ -202,7 +210,9 @@ fn log_sampling(config: &Config, tutor: &Tutor) {
 async fn introduce(tutor: &Tutor, guard: &Guard, address: SocketAddr, start: Instant) {
     let stats = tutor.retrieval.store.stats().await.unwrap_or_default();
     eprintln!("generator  {}", tutor.generator.info);
-    eprintln!("           a larger model answers better: see models/README.md, then --llm PATH");
+    if tutor.generator.info.backend != FAKE_BACKEND {
+        eprintln!("           a larger model answers better: see models/README.md, then --llm PATH");
+    }
     eprintln!(
         "embedder   {} on {}",
         tutor.retrieval.embedding.info.model_id, tutor.retrieval.embedding.info.execution_provider

@@ -94,6 +94,12 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AddressGroup(IpAddr);
 
+impl std::fmt::Display for AddressGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl From<IpAddr> for AddressGroup {
     fn from(address: IpAddr) -> Self {
         Self(match address.to_canonical() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
-use mentor_actors::domain::{ErrorCode, TurnError};
+use mentor_actors::domain::{ClientId, ErrorCode, TurnError};
 
 use super::principal::Principal;
 use super::rates::{Payer, Rates, Unit};
@@ -40,6 +40,12 @@ impl Client {
     #[must_use]
     pub fn owner(&self) -> Option<String> {
         self.principal.owner()
+    }
+
+    /// For whom places are taken and turns go round: its key, else its address. Nobody in particular where this machine asks alone.
+    #[must_use]
+    pub fn id(&self) -> Option<ClientId> {
+        self.payer.as_ref().map(Payer::id)
     }
 
     /// Who is counted for what it does.

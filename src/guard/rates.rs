@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use mentor_actors::domain::ClientId;
+
 use super::address::AddressGroup;
 
 /// Clients that are remembered, the least recently seen forgotten first: about 2 MB.
@@ -16,6 +18,17 @@ pub enum Payer {
     Address(AddressGroup),
     /// The holders of a key, by its id.
     Key(String),
+}
+
+impl Payer {
+    /// The client that it is.
+    #[must_use]
+    pub fn id(&self) -> ClientId {
+        ClientId::new(&match self {
+            Self::Address(group) => format!("address {group}"),
+            Self::Key(id) => format!("key {id}"),
+        })
+    }
 }
 
 /// What is counted.

@@ -114,7 +114,7 @@ pub struct AskLimits {
     pub max_tokens: usize,
 }
 
-/// Turns a client's question into a request of the domain.
+/// Turns a client's question into a request of the domain. Whose it is, is added where it is let in.
 ///
 /// # Errors
 /// `invalid_request` or `too_large`, naming the field and its value.
@@ -123,6 +123,7 @@ pub fn turn_request(body: AskBody, limits: AskLimits, abandon_after: Duration) -
     let turn_id = body.turn_id.as_deref().map(TurnId::parse).transpose().map_err(|error| invalid(error.to_string()))?;
     Ok(TurnRequest {
         turn_id: turn_id.unwrap_or_else(TurnId::generate),
+        client: None,
         message: body.message,
         options: options(body.options, limits)?,
         abandon_after,

@@ -19,6 +19,18 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// full runs no code of ours that could.
 pub const TAKES_NOTHING: Duration = Duration::from_secs(20);
 
+/// Where `tcpi_bytes_acked` stands in the kernel's `struct tcp_info`, which only ever grows at its end.
+const ARRIVED_AT: usize = 120;
+
+/// Bytes of a connection so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivery {
+    /// Handed to the operating system.
+    pub sent: u64,
+    /// Of them, those that have arrived at the client's machine.
+    pub arrived: u64,
+}
+
 /// The socket of a request's connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Connection(RawFd);
@@ -79,13 +91,23 @@ impl Connection {
         }
     }
 
-    /// Whether something that was sent has not arrived at the client's machine.
+    /// How far the bytes have come that were sent; `None` where the operating system does not say.
     #[must_use]
-    pub fn is_delivering(self) -> bool {
-        let mut unacknowledged: libc::c_int = 0;
+    pub fn delivery(self) -> Option<Delivery> {
+        let mut waiting: libc::c_int = 0;
         // SAFETY: the request writes one integer to the pointer, which is to a live one; for the descriptor see `is_open`.
-        let result = unsafe { libc::ioctl(self.0, libc::TIOCOUTQ, &raw mut unacknowledged) };
-        result == 0 && unacknowledged > 0
+        let asked = unsafe { libc::ioctl(self.0, libc::TIOCOUTQ, &raw mut waiting) };
+        let mut info = [0_u8; ARRIVED_AT + size_of::<u64>()];
+        let mut size = libc::socklen_t::try_from(info.len()).ok()?;
+        // SAFETY: at most `size` bytes are written to the pointer, which is to as many live ones; for the descriptor see `is_open`.
+        let told = unsafe {
+            libc::getsockopt(self.0, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut size)
+        };
+        if asked != 0 || told != 0 || usize::try_from(size).ok()? < info.len() {
+            return None;
+        }
+        let arrived = u64::from_ne_bytes(info[ARRIVED_AT..].try_into().ok()?);
+        Some(Delivery { arrived, sent: arrived + u64::try_from(waiting).ok()? })
     }
 
     fn is_open(self) -> bool {
@@ -94,5 +116,28 @@ impl Connection {
         // while a handler of its connection runs; were it not, the answer would be POLLNVAL, which counts as closed.
         unsafe { libc::poll(&raw mut question, 1, 0) };
         question.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    #[test]
+    fn bytes_that_were_read_have_arrived() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let connection = Connection(server.as_raw_fd());
+        let before = connection.delivery().unwrap();
+        server.write_all(&[b'x'; 1_000]).unwrap();
+        assert_eq!(connection.delivery().unwrap().sent, before.sent + 1_000);
+        client.read_exact(&mut [0; 1_000]).unwrap();
+        // The client's answer carries the acknowledgement at the latest.
+        client.write_all(b"y").unwrap();
+        server.read_exact(&mut [0]).unwrap();
+        assert_eq!(connection.delivery().unwrap().arrived, before.arrived + 1_000);
     }
 }

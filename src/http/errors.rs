@@ -1,5 +1,7 @@
 //! The one place where error codes meet HTTP statuses.
 
+use std::time::Duration;
+
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -40,6 +42,11 @@ impl From<TurnError> for ApiError {
     }
 }
 
+/// What `Retry-After` says: whole seconds, at least one and never too few.
+fn retry_seconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
+}
+
 /// The status of each code.
 #[must_use]
 pub fn status(code: ErrorCode) -> StatusCode {
@@ -78,7 +85,7 @@ impl ResponseError for ApiError {
 pub fn response(status: StatusCode, error: &TurnError, body: &Value) -> HttpResponse {
     let mut response = HttpResponse::build(status);
     if let Some(wait) = error.retry_after {
-        response.insert_header((RETRY_AFTER, wait.as_secs().max(1)));
+        response.insert_header((RETRY_AFTER, retry_seconds(wait)));
     }
     if status == StatusCode::UNAUTHORIZED {
         response.insert_header((WWW_AUTHENTICATE, "Bearer"));
@@ -89,6 +96,12 @@ pub fn response(status: StatusCode, error: &TurnError, body: &Value) -> HttpResp
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_told_to_come_back_too_early() {
+        let seconds = [0, 1, 1_000, 1_001].map(|ms| retry_seconds(Duration::from_millis(ms)));
+        assert_eq!(seconds, [1, 1, 1, 2]);
+    }
 
     #[test]
     fn every_code_has_the_status_that_the_protocol_promises() {

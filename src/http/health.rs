@@ -7,6 +7,7 @@ use mentor_actors::domain::{CorpusStats, EngineError, ErrorCode, TurnError};
 use serde_json::json;
 
 use super::{ApiError, Doors};
+use crate::engines::FAKE_BACKEND;
 use crate::guard::{Client, Scope};
 
 /// Longest that the store may take to say what it holds: one that hangs must not hang whoever asks how it is.
@@ -18,13 +19,16 @@ pub async fn live() -> HttpResponse {
 }
 
 /// Every worker and actor is up and none hangs in a step, the store can be read, and a remote server is not given up for a while;
-/// 503 otherwise, with the reason for those who may see the metrics.
+/// 503 otherwise, with the reason for those who may see the metrics. What makes it no tutor is named, so that nobody takes it for one.
 pub async fn ready(client: Client, doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
     let (_, problems) = look(&doors).await;
     if problems.is_empty() {
         let mut body = json!({"status": "ready"});
         if doors.faults.is_some() {
             body["fault_injection"] = true.into();
+        }
+        if doors.models.generation_backend == FAKE_BACKEND {
+            body["generator"] = json!(doors.models.generator);
         }
         return Ok(HttpResponse::Ok().json(body));
     }

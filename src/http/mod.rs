@@ -4,9 +4,11 @@ mod body;
 mod connection;
 mod conversations;
 mod documents;
+mod entrance;
 mod errors;
 mod faults;
 mod feedback;
+mod frame_sizes;
 mod gate;
 mod health;
 mod jobs;
@@ -110,7 +112,9 @@ pub struct Doors {
 
 impl Doors {
     async fn open(&self, id: ConversationId, owner: Option<Owner>) -> Result<Conversation, TurnError> {
-        self.conversations.send(Open { id, owner }).await.unwrap_or_else(|_| Err(conversations_gone()))
+        let opened = tokio::time::timeout(self.time_limit, self.conversations.send(Open { id, owner })).await;
+        let opened = opened.map_err(|_| TurnError::deadline("while its conversation was opened"))?;
+        opened.unwrap_or_else(|_| Err(conversations_gone()))
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use actix_web::http::header::{Accept, Header as _};
 use actix_web::{HttpRequest, HttpResponse, web};
 use mentor_actors::cancel::CancelToken;
-use mentor_actors::conversation::StartTurn;
 use mentor_actors::deadline::Deadline;
 use mentor_actors::domain::{ErrorCode, TurnError, TurnEvent, TurnId};
 use mentor_actors::turn::SearchLimits;
@@ -13,6 +12,7 @@ use mentor_actors::turn_log::Cursor;
 use serde_json::json;
 
 use super::connection::Connection;
+use super::entrance::{self, LetIn};
 use super::wire::{self, AskBody, SearchBody};
 use super::{ApiError, Doors, body, owner, sse};
 use crate::guard::{Charge, Client};
@@ -36,11 +36,12 @@ pub async fn chat(
     let abandon_after = if streams { doors.abandon_after } else { Duration::ZERO };
     let turn = body::turn_request(asked, doors.limits, abandon_after)?;
     let turn_id = turn.turn_id.clone();
-    let conversation = doors.open(conversation_id, owner(&request)).await?;
-    let longest = turn.options.max_tokens.unwrap_or(doors.limits.max_tokens);
-    let mut charge = client.charge(&turn.message, longest)?;
-    let started = conversation.actor.send(StartTurn(turn)).await.unwrap_or_else(|_| Err(conversation_gone()));
-    let cursor = started.inspect_err(|_| charge.settle(0))?;
+    let LetIn { turn, mut charge, admitted } = entrance::let_in(&doors, &client, turn, after.is_some())?;
+    let started = async {
+        let conversation = doors.open(conversation_id, owner(&request)).await?;
+        entrance::start(&conversation.actor, turn, admitted).await.unwrap_or_else(|_| Err(conversation_gone()))
+    };
+    let cursor = started.await.inspect_err(|_| charge.settle(0))?;
     let connection = request.conn_data::<Connection>().copied();
     if streams {
         return Ok(sse::response(sse::events_of_turn(cursor, turn_id, after.unwrap_or(0), connection, charge)));

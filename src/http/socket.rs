@@ -7,14 +7,18 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, CloseCode, CloseReason, ProtocolError, WebsocketContext};
 use futures_util::stream::{self, Stream};
 use mentor_actors::cancel::CancelToken;
-use mentor_actors::conversation::{Cancel, StartSibling, StartTurn};
+use mentor_actors::conversation::{Cancel, StartSibling};
 use mentor_actors::conversations::Conversation;
-use mentor_actors::domain::{ConversationId, ErrorCode, Owner, TurnError, TurnId, TurnRequest};
+use mentor_actors::domain::{ConversationId, ErrorCode, Owner, TurnError, TurnId};
 use mentor_actors::turn_log::{Cursor, Lagged};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::body::{self, MAX_JSON_BYTES};
 use super::connection::{Connection, TAKES_NOTHING};
+use super::entrance::{self, LetIn};
+use super::frame_sizes::limited;
 use super::wire::{self, AskBody, ClientFrame, SiblingBody};
 use super::{ApiError, COME_BACK_AFTER, Doors, owner};
 use crate::faults::Part;
@@ -61,6 +65,7 @@ fn start(
     let wrong = |error| TurnError::new(ErrorCode::InvalidRequest, format!("a WebSocket handshake is wanted: {error}"));
     ws::handshake(&request).map_err(|error| ApiError::from(wrong(error)))?;
     let now = Instant::now();
+    let too_large = Rc::new(Cell::new(false));
     let socket = Socket {
         doors,
         client,
@@ -70,11 +75,15 @@ fn start(
         connection: request.conn_data::<Connection>().copied(),
         bound: None,
         events: None,
+        announced: None,
         heard: now,
         beaten: now,
         stood_still: false,
+        sent_before: None,
+        too_large: too_large.clone(),
         fragments: None,
     };
+    let payload = limited(payload, MAX_JSON_BYTES, too_large);
     ws::WsResponseBuilder::new(socket, &request, payload).frame_size(MAX_JSON_BYTES).start()
 }
 
@@ -94,11 +103,17 @@ struct Socket {
     bound: Option<(ConversationId, Conversation)>,
     /// The stream that reads its log.
     events: Option<SpawnHandle>,
+    /// The last event before those that are sent without being asked for; until the client resumes.
+    announced: Option<u64>,
     heard: Instant,
     /// When the heart last beat: it stands still while the connection's buffers are full.
     beaten: Instant,
     /// Whether it stood still before that for as long as the operating system lets a client take nothing.
     stood_still: bool,
+    /// Bytes that had been sent when the heart last beat.
+    sent_before: Option<u64>,
+    /// Whether a frame said that it is too large.
+    too_large: Rc<Cell<bool>>,
     /// Parts of a message that comes in several frames.
     fragments: Option<Vec<u8>>,
 }
@@ -151,9 +166,12 @@ impl Socket {
     fn beat(&mut self, ctx: &mut Ctx) {
         self.stood_still = self.beaten.elapsed() >= TAKES_NOTHING;
         self.beaten = Instant::now();
-        let is_delivering = || self.connection.is_some_and(Connection::is_delivering);
+        let delivery = self.connection.and_then(Connection::delivery);
+        // While an answer is written there is always something under way: what counts is what was sent a beat ago.
+        let is_delivering = self.sent_before.zip(delivery).is_some_and(|(sent, now)| now.arrived < sent);
+        self.sent_before = delivery.map(|now| now.sent);
         let is_silent = self.heard.elapsed() > self.doors.heartbeat * SILENT_BEATS;
-        if is_silent && !self.stood_still && !is_delivering() {
+        if is_silent && !self.stood_still && !is_delivering {
             self.doors.metrics.ws_evictions.with_label_values(&["silent"]).inc();
             ctx.stop();
         } else {
@@ -162,20 +180,23 @@ impl Socket {
     }
 
     /// Opens a conversation, announces it, reads its log from now on, then asks the question that waits, if any.
-    fn bind(&mut self, id: ConversationId, question: Option<AskBody>, ctx: &mut Ctx) {
+    fn bind(&mut self, id: ConversationId, mut question: Option<LetIn>, ctx: &mut Ctx) {
         let doors = self.doors.clone();
         let opening = {
             let (id, owner) = (id.clone(), self.owner.clone());
             async move { doors.open(id, owner).await }
         };
         let then = move |opened: Result<Conversation, TurnError>, socket: &mut Self, ctx: &mut Ctx| match opened {
-            Err(error) => send(ctx, &wire::error_event(&error)),
+            Err(error) => {
+                question.iter_mut().for_each(|question| question.charge.settle(0));
+                send(ctx, &wire::error_event(&error));
+            }
             Ok(conversation) => {
                 socket.announce(&id, &conversation, ctx);
-                socket.bound = Some((id, conversation));
                 if let Some(question) = question {
-                    socket.ask(question, ctx);
+                    start_turn(&conversation, question, ctx);
                 }
+                socket.bound = Some((id, conversation));
             }
         };
         // Waiting keeps the order of frames: nothing else is read before the conversation is there.
@@ -187,6 +208,7 @@ impl Socket {
         let model = &self.doors.models.generator;
         send(ctx, &wire::ready(id.as_str(), last_seq, model, conversation.state.is_busy()));
         self.follow(conversation, last_seq, ctx);
+        self.announced = Some(last_seq);
     }
 
     /// Reads the conversation's log after that number, instead of where it read before.
@@ -223,38 +245,53 @@ impl Socket {
             Err(error) => return refuse(ctx, error),
             Ok(wanted) => wanted.or_else(|| self.id.clone()),
         };
-        match (&self.bound, wanted) {
-            (Some((bound, conversation)), wanted) if wanted.as_ref().is_none_or(|wanted| wanted == bound) => {
-                // One that was deleted begins anew.
-                if !conversation.actor.connected() {
-                    return self.bind(bound.clone(), Some(asked), ctx);
-                }
-                start_turn(&self.doors, &self.client, conversation, asked, ctx);
-            }
-            (Some(_), _) if self.id.is_some() => {
-                let message = "this connection belongs to the conversation in its address";
-                refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message));
-            }
-            (_, wanted) => {
-                let limits = self.doors.limits;
-                if let Err(error) = body::check_message(&asked.message, limits.message_chars) {
-                    return refuse(ctx, error);
-                }
-                self.bind(wanted.unwrap_or_else(ConversationId::generate), Some(asked), ctx);
-            }
+        let is_bound_to = |bound: &ConversationId| wanted.as_ref().is_none_or(|wanted| wanted == bound);
+        let bound = self.bound.clone().filter(|(bound, _)| is_bound_to(bound));
+        if bound.is_none() && self.bound.is_some() && self.id.is_some() {
+            let message = "this connection belongs to the conversation in its address";
+            return refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message));
+        }
+        let question = match self.let_in(asked) {
+            Err(error) => return refuse(ctx, error),
+            Ok(question) => question,
+        };
+        match bound {
+            Some((_, conversation)) if conversation.actor.connected() => start_turn(&conversation, question, ctx),
+            // One that was deleted begins anew.
+            Some((id, _)) => self.bind(id, Some(question), ctx),
+            None => self.bind(wanted.unwrap_or_else(ConversationId::generate), Some(question), ctx),
         }
     }
 
+    fn let_in(&self, asked: AskBody) -> Result<LetIn, TurnError> {
+        let turn = body::turn_request(asked, self.doors.limits, self.doors.abandon_after)?;
+        entrance::let_in(&self.doors, &self.client, turn, false)
+    }
+
     fn ask_sibling(&mut self, sibling: SiblingBody, edited: Option<String>, ctx: &mut Ctx) {
-        let Some((_, conversation)) = &self.bound else {
+        let Some((_, conversation)) = self.bound.clone() else {
             let message = "there is no conversation yet: connect to a conversation's own address";
             return refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message));
         };
-        let asked = sibling_request(&self.doors, sibling, edited);
-        match asked.and_then(|asked| Ok((charge(&self.doors, &self.client, &asked.request)?, asked))) {
-            Ok((charge, asked)) => spawn_start(charge, conversation.actor.send(asked), ctx),
+        match self.let_sibling_in(sibling, edited) {
+            Ok((turn_id, charge, asked)) => spawn_start((turn_id, charge), conversation.actor.send(asked), ctx),
             Err(error) => refuse(ctx, error),
         }
+    }
+
+    fn let_sibling_in(
+        &self,
+        sibling: SiblingBody,
+        edited: Option<String>,
+    ) -> Result<(TurnId, Charge, StartSibling), TurnError> {
+        let of = TurnId::parse(&sibling.turn_id)
+            .map_err(|error| TurnError::new(ErrorCode::InvalidRequest, error.to_string()))?;
+        let repeats = edited.is_none();
+        // The message of a question that is repeated is the stored one; it was checked when it was first asked.
+        let message = edited.unwrap_or_else(|| "again".to_owned());
+        let asked = AskBody { message, conversation_id: None, turn_id: sibling.new_turn_id, options: sibling.options };
+        let LetIn { turn: request, charge, admitted } = self.let_in(asked)?;
+        Ok((request.turn_id.clone(), charge, StartSibling { of, repeats, request, admitted }))
     }
 
     fn cancel(&mut self, turn_id: Option<&str>, ctx: &mut Ctx) {
@@ -290,7 +327,10 @@ impl Socket {
             let message = format!("cannot resume after {after}: the last event is {last}");
             return refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message));
         }
-        self.follow(&conversation, after, ctx);
+        // What a client asks for that had seen everything before `ready` comes already: twice would be too often.
+        if self.announced.take() != Some(after) {
+            self.follow(&conversation, after, ctx);
+        }
     }
 
     /// Puts a message together that comes in several frames, up to the size that one frame may have.
@@ -337,6 +377,7 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Socket {
                 ctx.stop();
             }
             Err(ProtocolError::Overflow) => refuse_size(ctx),
+            Err(ProtocolError::Io(_)) if self.too_large.get() => refuse_size(ctx),
             // The codec reports text that is not UTF-8 this way.
             Err(ProtocolError::Io(_)) => close(ctx, CloseCode::Invalid, "text must be UTF-8"),
             Err(error) => close(ctx, CloseCode::Protocol, &error.to_string()),
@@ -355,32 +396,9 @@ fn refuse_size(ctx: &mut Ctx) {
 }
 
 /// Starts a turn; its events come through the connection's own stream.
-fn start_turn(doors: &Doors, client: &Client, conversation: &Conversation, asked: AskBody, ctx: &mut Ctx) {
-    let turn = match body::turn_request(asked, doors.limits, doors.abandon_after) {
-        Ok(turn) => turn,
-        Err(error) => return refuse(ctx, error),
-    };
-    match charge(doors, client, &turn) {
-        Ok(charge) => spawn_start(charge, conversation.actor.send(StartTurn(turn)), ctx),
-        Err(error) => refuse(ctx, error),
-    }
-}
-
-/// Counts a turn for its client.
-fn charge(doors: &Doors, client: &Client, turn: &TurnRequest) -> Result<(TurnId, Charge), TurnError> {
-    let longest = turn.options.max_tokens.unwrap_or(doors.limits.max_tokens);
-    Ok((turn.turn_id.clone(), client.charge(&turn.message, longest)?))
-}
-
-fn sibling_request(doors: &Doors, sibling: SiblingBody, edited: Option<String>) -> Result<StartSibling, TurnError> {
-    let of = TurnId::parse(&sibling.turn_id)
-        .map_err(|error| TurnError::new(ErrorCode::InvalidRequest, error.to_string()))?;
-    let repeats = edited.is_none();
-    // The message of a question that is repeated is the stored one; it was checked when it was first asked.
-    let message = edited.unwrap_or_else(|| "again".to_owned());
-    let asked = AskBody { message, conversation_id: None, turn_id: sibling.new_turn_id, options: sibling.options };
-    let request: TurnRequest = body::turn_request(asked, doors.limits, doors.abandon_after)?;
-    Ok(StartSibling { of, repeats, request })
+fn start_turn(conversation: &Conversation, question: LetIn, ctx: &mut Ctx) {
+    let LetIn { turn, charge, admitted } = question;
+    spawn_start((turn.turn_id.clone(), charge), entrance::start(&conversation.actor, turn, admitted), ctx);
 }
 
 /// Waits whether a turn starts; one that does not costs nothing.

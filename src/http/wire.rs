@@ -2,6 +2,8 @@
 
 pub(super) mod administration;
 
+use std::time::Duration;
+
 use mentor_actors::domain::{
     CharSpan, Citation, Completion, CorpusStats, ErrorCode, NumberedEvent, ScoredPassage, Timings, TurnError,
     TurnEvent, TurnId, Usage,
@@ -208,9 +210,13 @@ pub fn completion_json(turn_id: &TurnId, done: &Completion) -> Value {
 pub fn error_json(error: &TurnError) -> Value {
     let mut value = json!({"code": error.code.as_str(), "message": error.message});
     if let Some(wait) = error.retry_after {
-        value["retry_after_ms"] = json!(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        value["retry_after_ms"] = json!(whole_ms(wait));
     }
     value
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The error of a reader that wants events which are not kept in memory.
@@ -230,10 +236,13 @@ pub fn error_event(error: &TurnError) -> Value {
 #[must_use]
 pub fn event(numbered: &NumberedEvent) -> Value {
     let mut value = match &numbered.event {
-        TurnEvent::Workflow { node, message, position } => {
+        TurnEvent::Workflow { node, message, position, wait } => {
             let mut value = json!({"type": "workflow", "node": node.as_str(), "message": message});
             if let Some(position) = position {
                 value["position"] = json!(position);
+            }
+            if let Some(wait) = wait {
+                value["estimate_ms"] = json!(whole_ms(*wait));
             }
             value
         }

@@ -26,3 +26,4 @@ mod text;
 
 pub use engine::{BatchEngine, BatchSettings};
 pub use repetition::LoopDetector;
+pub(crate) use text::{Filtered, StopFilter};

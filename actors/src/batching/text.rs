@@ -43,14 +43,14 @@ fn may_be_completed(bytes: &[u8]) -> bool {
 
 /// Looks for texts that end an answer, also where they are spread over tokens: what may be the beginning of one is held back.
 #[derive(Debug)]
-pub(super) struct StopFilter {
+pub(crate) struct StopFilter {
     stops: Vec<String>,
     held: String,
 }
 
 /// What passes a [`StopFilter`].
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Filtered {
+pub(crate) enum Filtered {
     /// Text, and no end yet.
     Text(String),
     /// The text before the end.
@@ -59,12 +59,12 @@ pub(super) enum Filtered {
 
 impl StopFilter {
     /// Empty stop sequences are ignored.
-    pub(super) fn new(stops: &[String]) -> Self {
+    pub(crate) fn new(stops: &[String]) -> Self {
         let stops = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
         Self { stops, held: String::new() }
     }
 
-    pub(super) fn push(&mut self, text: &str) -> Filtered {
+    pub(crate) fn push(&mut self, text: &str) -> Filtered {
         if self.stops.is_empty() {
             return Filtered::Text(text.to_owned());
         }
@@ -80,7 +80,7 @@ impl StopFilter {
     }
 
     /// What was held back, once it is clear that no end follows.
-    pub(super) fn rest(&mut self) -> String {
+    pub(crate) fn rest(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 }

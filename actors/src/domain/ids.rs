@@ -75,6 +75,26 @@ text_id!(
     TurnId, "turn_id"
 );
 
+/// Who asks, as far as it matters for taking turns: the holders of a key, or everybody at an address. Made by the program, never
+/// by a client.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ClientId(Arc<str>);
+
+/// Never the name: it may be an address.
+impl fmt::Debug for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientId")
+    }
+}
+
+impl ClientId {
+    /// The client of that name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
 /// SHA-256 of a document's bytes: what a document *is*, whatever its name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DocumentHash(pub [u8; 32]);

@@ -20,7 +20,7 @@ pub use document::{
     SectionStart,
 };
 pub use error::{EngineError, ErrorCode, TurnError};
-pub use ids::{ChunkId, ConversationId, DocumentHash, DocumentId, InvalidId, MAX_ID_CHARS, TurnId};
+pub use ids::{ChunkId, ClientId, ConversationId, DocumentHash, DocumentId, InvalidId, MAX_ID_CHARS, TurnId};
 pub use passage::{CharSpan, Embedding, Found, Passage, ScoredPassage};
 pub use turn::{
     AnswerOptions, Citation, Completion, FinishReason, Grounding, NumberedEvent, Timings, TurnEvent, TurnRequest,

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::{CharSpan, ConversationId, ScoredPassage, TurnError, TurnId};
+use super::{CharSpan, ClientId, ConversationId, ScoredPassage, TurnError, TurnId};
 
 /// What a student asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TurnRequest {
     /// The client's id for this turn, or one made here.
     pub turn_id: TurnId,
+    /// Who asks; `None` where everybody is one and the same: the server's own machine.
+    pub client: Option<ClientId>,
     /// The question.
     pub message: String,
     /// How to answer it.
@@ -194,8 +196,10 @@ pub enum TurnEvent {
         node: WorkflowNode,
         /// What that means, for people.
         message: String,
-        /// How many turns are before it, in the queue.
+        /// Its place in the queue, from 1.
         position: Option<usize>,
+        /// How long it is likely to wait there, in whole milliseconds.
+        wait: Option<Duration>,
     },
     /// The passages it will be answered from, best first.
     Sources(Vec<ScoredPassage>),

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use actix::Addr;
 use futures_util::future::BoxFuture;
-use mentor_actors::admission::Admission;
+use mentor_actors::admission::{Admission, Bounds};
 use mentor_actors::conversations::{Conversation, ConversationSettings, ConversationsActor, Open};
 use mentor_actors::domain::*;
 use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorkers};
@@ -42,6 +42,11 @@ impl Measured {
             _ => None,
         };
         self.0.lock().unwrap().iter().filter_map(method).collect()
+    }
+
+    /// Everything so far.
+    pub fn all(&self) -> Vec<Measurement> {
+        self.0.lock().unwrap().clone()
     }
 
     /// How many sentences were found with and without a source.
@@ -87,12 +92,15 @@ pub struct Script {
     /// Texts that make the embedder panic.
     pub poison: &'static str,
     pub gate: Arc<Gate>,
+    pub embed_workers: usize,
     /// What the embedder passes before each batch.
     pub embedder_gate: Arc<Gate>,
     pub telemetry: Arc<dyn Telemetry>,
     pub engine_fails_at_step: Option<usize>,
     pub settings: TurnSettings,
     pub admission: usize,
+    /// What one client may have of the places.
+    pub client_percent: usize,
     pub queue: usize,
     /// What conversations are kept in: given to two tutors, the second one is the first after a restart.
     pub kept: FakeConversations,
@@ -109,11 +117,13 @@ impl Default for Script {
             score: 0.9,
             poison: "poison",
             gate,
+            embed_workers: 2,
             embedder_gate,
             telemetry: Arc::new(Silent),
             engine_fails_at_step: None,
             settings: settings(),
             admission: 8,
+            client_percent: 100,
             queue: 8,
             kept: FakeConversations::default(),
         }
@@ -156,6 +166,7 @@ pub const BREAK_TURN: &str = "break-turn";
 struct FakeEmbedder {
     poison: &'static str,
     gate: Arc<Gate>,
+    embedded: Arc<Mutex<Vec<String>>>,
 }
 
 impl Embedder for FakeEmbedder {
@@ -169,6 +180,7 @@ impl Embedder for FakeEmbedder {
 
     fn embed(&mut self, texts: &[String]) -> Result<Vec<Embedding>, EngineError> {
         self.gate.pass();
+        self.embedded.lock().unwrap().extend_from_slice(texts);
         assert!(!texts.iter().any(|text| text.contains(self.poison)), "poisoned text");
         Ok(texts.iter().map(|_| vec![1.0, 0.0]).collect())
     }
@@ -376,6 +388,8 @@ pub struct Tutor {
     pub begun: Generations,
     /// Of every worker and every actor that there is one of.
     pub health: Vec<Arc<WorkerHealth>>,
+    /// Texts that reached an embedder, in order.
+    pub embedded: Arc<Mutex<Vec<String>>>,
 }
 
 impl Tutor {
@@ -383,10 +397,16 @@ impl Tutor {
         let telemetry = script.telemetry;
         let budget = RestartBudget { backoff: Duration::ZERO, ..RestartBudget::default() };
         let (poison, gate) = (script.poison, script.embedder_gate);
-        let embedders: Factory<BoxedEmbedder> =
-            Arc::new(move || Ok(Box::new(FakeEmbedder { poison, gate: gate.clone() })));
+        let embedded = Arc::<Mutex<Vec<String>>>::default();
+        let embedders: Factory<BoxedEmbedder> = {
+            let embedded = embedded.clone();
+            Arc::new(move || Ok(Box::new(FakeEmbedder { poison, gate: gate.clone(), embedded: embedded.clone() })))
+        };
         let (embedding, _, _) =
-            EmbeddingWorkers::start(&embedders, 2, script.queue, budget, &telemetry).unwrap().ready().unwrap();
+            EmbeddingWorkers::start(&embedders, script.embed_workers, script.queue, budget, &telemetry)
+                .unwrap()
+                .ready()
+                .unwrap();
         let (pieces, gate, first) = (script.pieces, script.gate, Mutex::new(script.engine_fails_at_step));
         let begun = Generations::default();
         let engine_begun = begun.clone();
@@ -409,7 +429,9 @@ impl Tutor {
             settings: Arc::new(script.settings),
             documents: Arc::new(NoFilter),
         };
-        let admission = Admission::new(script.admission);
+        let bounds =
+            Bounds { turns: script.admission, prompt_tokens: usize::MAX, client_percent: script.client_percent };
+        let admission = Admission::new(bounds, generator.outlook(), services.telemetry.clone());
         let kept = script.kept.clone();
         let stores: Factory<BoxedStore> = Arc::new(move || Ok(Box::new(script.kept.clone())));
         let (storage, _) = Storage::start(&stores, budget, &services.telemetry).unwrap();
@@ -418,7 +440,7 @@ impl Tutor {
         let conversations = directory.start(conversations);
         let mut health = vec![embedding.health(), generator.health(), storage.health()];
         health.extend(watchdogs.iter().map(Watchdog::health));
-        Self { conversations, services, store, generator, embedding, storage, admission, kept, begun, health }
+        Self { conversations, services, store, generator, embedding, storage, admission, kept, begun, health, embedded }
     }
 
     pub async fn open(&self, name: &str) -> Conversation {
@@ -441,6 +463,7 @@ impl Drop for Tutor {
 pub fn question(turn: &str, message: &str) -> TurnRequest {
     TurnRequest {
         turn_id: TurnId::parse(turn).unwrap(),
+        client: None,
         message: message.into(),
         options: AnswerOptions::default(),
         abandon_after: Duration::from_secs(30),

@@ -44,6 +44,9 @@ enum Step {
     /// Workflow.
     #[serde(rename = "w")]
     Workflow(String, String, Option<usize>),
+    /// Waiting in the queue, at that place and for so many milliseconds.
+    #[serde(rename = "q")]
+    Queued(String, usize, u64),
     /// Sources; `None` for those of the completion.
     #[serde(rename = "s")]
     Sources(Option<Vec<StoredPassage>>),
@@ -139,7 +142,11 @@ fn steps(events: &[NumberedEvent], known: &[ScoredPassage]) -> Vec<Step> {
     let mut steps = Vec::new();
     for NumberedEvent { event, .. } in events {
         match event {
-            TurnEvent::Workflow { node, message, position } => {
+            TurnEvent::Workflow { node: WorkflowNode::Queued, message, position: Some(position), wait: Some(wait) } => {
+                let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                steps.push(Step::Queued(message.clone(), *position, wait_ms));
+            }
+            TurnEvent::Workflow { node, message, position, .. } => {
                 steps.push(Step::Workflow(node.as_str().to_owned(), message.clone(), *position));
             }
             TurnEvent::Sources(sources) => {
@@ -172,7 +179,12 @@ pub(super) fn events(
     for step in trace.steps {
         match step {
             Step::Workflow(node, message, position) => {
-                all.push(TurnEvent::Workflow { node: node_of(&node)?, message, position });
+                all.push(TurnEvent::Workflow { node: node_of(&node)?, message, position, wait: None });
+            }
+            Step::Queued(message, position, wait_ms) => {
+                let wait = Some(Duration::from_millis(wait_ms));
+                let node = WorkflowNode::Queued;
+                all.push(TurnEvent::Workflow { node, message, position: Some(position), wait });
             }
             Step::Sources(None) => all.push(TurnEvent::Sources(known.clone())),
             Step::Sources(Some(others)) => {

@@ -59,9 +59,10 @@ fn a_turn_without_fault_breaks_no_rule() {
     let (heard, broken) = judge(&frames);
     assert_eq!(broken, []);
     let usage = Usage { prompt_tokens: 9, cached_tokens: 3, completion_tokens: 2 };
-    let end = Heard::Completed(Completion { finish_reason: "stop".into(), usage });
-    let progress = Heard::Progress;
-    assert_eq!(heard, [Heard::Ready, progress.clone(), progress.clone(), Heard::Token, Heard::Token, progress, end]);
+    let end = Heard::Completed(Completion { finish_reason: "stop".into(), usage, answer: "A heap.".into() });
+    let (progress, tokens) = (Heard::Progress, ["A he", "ap."].map(|text| Heard::Token(text.into())));
+    let [first, second] = tokens;
+    assert_eq!(heard, [Heard::Ready, progress.clone(), progress.clone(), first, second, progress, end]);
 }
 
 #[test]

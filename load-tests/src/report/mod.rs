@@ -1,6 +1,9 @@
-//! What is printed: a table for people, the same figures as JSON for programs.
+//! What is printed: a table for people, the same figures as JSON for programs, and for scenarios a page with plots.
 
 mod ask;
+mod page;
+mod plot;
+mod run;
 mod search;
 mod trouble;
 
@@ -10,6 +13,8 @@ use std::fmt::{self, Display};
 use crate::spread::Summary;
 
 pub use ask::AskReport;
+pub use page::page;
+pub use run::RunReport;
 pub use search::{SearchReport, SearchSetup, SearchTally};
 pub use trouble::Trouble;
 
@@ -17,7 +22,7 @@ pub use trouble::Trouble;
 const CLOSED_LOOP: &str = "closed loop: each asks again only when its last question has ended, so a slow server is \
     asked less, and waits are milder than those of clients who come when they like";
 
-fn counts<K: Display>(counts: &BTreeMap<K, usize>) -> String {
+fn counts<K: Display, N: Display>(counts: &BTreeMap<K, N>) -> String {
     if counts.is_empty() {
         return "none".into();
     }

@@ -13,7 +13,7 @@ use super::{MAX_BODY_BYTES, models};
 use crate::guard::{Charge, Client};
 use crate::http::connection::Connection;
 use crate::http::rest::{caller_left, lagged};
-use crate::http::{Doors, body, sse};
+use crate::http::{Doors, body, entrance, sse};
 
 /// An answer on its way to one caller.
 struct Reply {
@@ -35,11 +35,11 @@ pub async fn complete(
     models::check(&asked.model, &doors.models.generator)?;
     let ChatQuestion { history, turn, streams, include_usage } = asked.question(doors.limits)?;
     let turn_id = turn.turn_id.clone();
-    let mut charge = client.charge(&turn.message, turn.options.max_tokens.unwrap_or(doors.limits.max_tokens))?;
-    let started = StatelessTurn::start(&doors.services, &doors.admission, history, turn);
+    let (turn, mut charge) = entrance::count(&doors, &client, turn)?;
+    let admitted = entrance::place(&doors, &turn).inspect_err(|_| charge.settle(0))?;
     let reply = Reply {
         envelope: Envelope::new(&turn_id, &doors.models.generator, include_usage),
-        turn: started.inspect_err(|_| charge.settle(0))?,
+        turn: StatelessTurn::start(&doors.services, admitted, history, turn),
         turn_id,
         caller: request.conn_data::<Connection>().copied(),
         charge,

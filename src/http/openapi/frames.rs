@@ -48,13 +48,11 @@ fn server(schemas: &Schemas) -> Vec<(&'static str, Value)> {
     let [code, message] = problem.clone();
     let refused = object([kind("error"), code, message], [wait.clone()]);
     let failed = event(schemas, "error", problem, [wait]);
-    let place = about(count(), "about the place in the queue, from 1");
+    let place = ("position", about(count(), "of a turn that waits: its place in the queue, from 1"));
+    let estimate = ("estimate_ms", about(count(), "how long it is likely to wait there, where that is known"));
     vec![
         ("Ready", ready(schemas)),
-        (
-            "Workflow",
-            event(schemas, "workflow", [("node", words(&nodes())), ("message", text())], [("position", place)]),
-        ),
+        ("Workflow", event(schemas, "workflow", [("node", words(&nodes())), ("message", text())], [place, estimate])),
         ("Sources", event(schemas, "sources", [("sources", list(schemas.link("Source")))], [])),
         ("Token", event(schemas, "token", [("content", text())], [])),
         ("Cited", event(schemas, "citation", citation_fields(), [])),

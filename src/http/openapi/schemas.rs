@@ -87,13 +87,16 @@ impl Schemas {
                 "Ready",
                 object(
                     [("status", json!({"const": "ready"}))],
-                    [(
-                        "fault_injection",
-                        about(
-                            json!({"const": true}),
-                            "only of a server that was started for tests of what a panic costs",
+                    [
+                        (
+                            "fault_injection",
+                            about(
+                                json!({"const": true}),
+                                "only of a server that was started for tests of what a panic costs",
+                            ),
                         ),
-                    )],
+                        ("generator", about(text(), "its name, where it is a fake")),
+                    ],
                 ),
             ),
             ("Health", self.health()),
