@@ -144,6 +144,13 @@ impl ConversationActor {
         self.has_older || self.begun.iter().any(|(begun, _)| begun == turn_id)
     }
 
+    /// One that could not be woken ends: whoever comes next wakes another.
+    fn check_awake(&self, ctx: &mut Context<Self>) -> Result<(), TurnError> {
+        let Some(error) = &self.asleep else { return Ok(()) };
+        ctx.stop();
+        Err(error.clone())
+    }
+
     /// Starts a turn that nobody began before; one without a place of its own asks for one now.
     fn start(
         &mut self,
@@ -295,11 +302,7 @@ impl Handler<WhenAwake> for ConversationActor {
     type Result = Result<(), TurnError>;
 
     fn handle(&mut self, WhenAwake { owner }: WhenAwake, ctx: &mut Self::Context) -> Self::Result {
-        if let Some(error) = &self.asleep {
-            // Whoever comes next wakes another.
-            ctx.stop();
-            return Err(error.clone());
-        }
+        self.check_awake(ctx)?;
         if self.owner == owner { Ok(()) } else { Err(no_conversation(&self.id)) }
     }
 }
@@ -350,6 +353,10 @@ impl ConversationActor {
         admitted: Option<Admitted>,
         ctx: &mut Context<Self>,
     ) -> ResponseActFuture<Self, Result<Cursor, TurnError>> {
+        // Who has its address from before a panic has not waited for it to wake.
+        if let Err(error) = self.check_awake(ctx) {
+            return Box::pin(ready(Err(error)).into_actor(self));
+        }
         let known = self.cursor_of(&request.turn_id);
         if known.is_some() || !self.may_be_stored(&request.turn_id) {
             let place = Place { parent: self.head.clone(), history: self.history.clone() };
@@ -385,7 +392,10 @@ pub struct StartSibling {
 impl Handler<StartSibling> for ConversationActor {
     type Result = ResponseActFuture<Self, Result<Cursor, TurnError>>;
 
-    fn handle(&mut self, sibling: StartSibling, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, sibling: StartSibling, ctx: &mut Self::Context) -> Self::Result {
+        if let Err(error) = self.check_awake(ctx) {
+            return Box::pin(ready(Err(error)).into_actor(self));
+        }
         if let Some(cursor) = self.cursor_of(&sibling.request.turn_id) {
             return Box::pin(ready(Ok(cursor)).into_actor(self));
         }

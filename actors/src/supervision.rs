@@ -64,7 +64,7 @@ impl Watchdog {
     /// Decides whether an actor goes on after a panic.
     fn admits(&self, former: &mut VecDeque<Instant>, reason: String) -> bool {
         let (name, cause) = (self.health.name(), LossCause::Panic);
-        tracing::error!(actor = name, reason, "an actor panicked and begins anew");
+        tracing::error!(actor = name, reason, "an actor panicked");
         self.health.was_lost(Loss { cause, reason });
         if self.budget.admit(former, Instant::now()).is_none() {
             tracing::error!(actor = name, "restart budget spent, the actor stays down");

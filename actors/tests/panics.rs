@@ -186,6 +186,18 @@ async fn a_conversation_that_spent_its_restarts_is_replaced_behind_the_log_that_
 }
 
 #[actix::test]
+async fn a_conversation_that_cannot_wake_after_its_panic_takes_no_turn() {
+    let tutor = Tutor::start(Script::default());
+    let conversation = tutor.open("c").await;
+    completion(&ask(&tutor, "c", question("t1", "what is a heap?")).await.unwrap());
+    tutor.storage.close();
+    assert!(conversation.actor.send(Panic).await.is_err());
+    let error = start(&conversation, question("t2", "and how is it stored?")).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Unavailable);
+    assert!(!conversation.actor.connected(), "whoever opens it next wakes another");
+}
+
+#[actix::test]
 async fn a_worker_that_panics_a_hundred_times_in_a_row_stays_down_and_questions_are_told_at_once() {
     for (part, request, _) in breaking().into_iter().filter(|(.., rebuilt)| *rebuilt) {
         let tutor = Tutor::start(Script::default());

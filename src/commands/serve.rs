@@ -37,20 +37,18 @@ pub fn serve(config: &Config, arguments: &ServeArgs) -> anyhow::Result<u8> {
     open_files::allow(config.max_connections);
     let guard = Arc::new(Guard::open(config.guard(), Clock::default())?);
     refuse_exposure(&guard, listener.local_addr()?)?;
-    let metrics = Arc::new(Metrics::new()?);
-    let faults = arguments.fault_injection.then(Faults::default);
-    let telemetry = telemetry(&metrics, faults.as_ref());
+    let watch = Watch::new(arguments)?;
     let tutor = match arguments.fake_generator {
-        None => engines::for_answers(config, &telemetry)?,
+        None => engines::for_answers(config, &watch.telemetry)?,
         Some(rate) => {
             tracing::warn!(rate, "THE GENERATOR IS A FAKE: questions get words without meaning, for load tests alone");
-            engines::for_load(config, rate, &telemetry)?
+            engines::for_load(config, rate, &watch.telemetry)?
         }
     };
     let names = tutor.names();
-    metrics.set_build_info(&names.generator, &names.embedder, &names.execution_provider);
-    let keeper = ConversationKeeper::in_data_dir(config, &telemetry)?;
-    let result = actix::System::new().block_on(run(config, &tutor, &keeper, metrics, faults, guard, listener, start));
+    watch.metrics.set_build_info(&names.generator, &names.embedder, &names.execution_provider);
+    let keeper = ConversationKeeper::in_data_dir(config, &watch.telemetry)?;
+    let result = actix::System::new().block_on(run(config, &tutor, &keeper, watch, guard, listener, start));
     tutor.stop();
     keeper.stop();
     result.map(|()| 0)
@@ -60,13 +58,11 @@ async fn run(
     config: &Config,
     tutor: &Tutor,
     keeper: &ConversationKeeper,
-    metrics: Arc<Metrics>,
-    faults: Option<Faults>,
+    Watch { metrics, telemetry, faults }: Watch,
     guard: Arc<Guard>,
     listener: TcpListener,
     start: Instant,
 ) -> anyhow::Result<()> {
-    let telemetry = telemetry(&metrics, faults.as_ref());
     log_sampling(config, tutor);
     let storage = keeper.storage.clone();
     let actors = tutor.start_actors(config, &storage, &telemetry);
@@ -126,14 +122,27 @@ async fn run(
     Ok(())
 }
 
-/// What takes the measurements; with faults it panics where tests want it to.
-fn telemetry(metrics: &Arc<Metrics>, faults: Option<&Faults>) -> Arc<dyn Telemetry> {
-    match faults {
-        Some(faults) => {
-            tracing::warn!("FAULT INJECTION IS ON: whoever may administer this server can make any part of it panic");
-            faults.within(metrics.clone())
-        }
-        None => metrics.clone(),
+/// What is measured, and who takes it: with faults, whoever takes it panics where tests want it to.
+struct Watch {
+    metrics: Arc<Metrics>,
+    telemetry: Arc<dyn Telemetry>,
+    faults: Option<Faults>,
+}
+
+impl Watch {
+    fn new(arguments: &ServeArgs) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::new()?);
+        let faults = arguments.fault_injection.then(Faults::default);
+        let telemetry: Arc<dyn Telemetry> = match &faults {
+            Some(faults) => {
+                tracing::warn!(
+                    "FAULT INJECTION IS ON: whoever may administer this server can make any part of it panic"
+                );
+                faults.within(metrics.clone())
+            }
+            None => metrics.clone(),
+        };
+        Ok(Self { metrics, telemetry, faults })
     }
 }
 
