@@ -333,6 +333,20 @@ async fn frames_that_break_the_protocol_close_with_their_code() {
 }
 
 #[actix::test]
+async fn a_frame_that_says_it_is_too_large_is_refused_before_it_is_waited_for() {
+    use tokio::io::AsyncWriteExt as _;
+    let server = Server::start(Script::default());
+    let mut client = server.connect("/c").await;
+    client.hear_type("ready").await;
+    // A tebibyte is announced, and none of it comes.
+    let head = [&[0x81, 0xff][..], &(1_u64 << 40).to_be_bytes(), &[0; 4]].concat();
+    client.stream.get_mut().write_all(&head).await.unwrap();
+    assert_eq!(client.hear().await.unwrap()["code"], "too_large");
+    assert_eq!(client.hear().await, Err(CloseCode::Size));
+    server.stop().await;
+}
+
+#[actix::test]
 async fn a_connection_over_the_limit_is_told_to_come_back() {
     let server = Server::start_with(Script::default(), 1, Vec::new());
     let mut first = server.connect("/a").await;

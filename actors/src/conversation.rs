@@ -136,7 +136,7 @@ impl ConversationActor {
     /// A reader of a turn that was begun before and whose events are here.
     fn cursor_of(&self, turn_id: &TurnId) -> Option<Cursor> {
         let (_, before) = self.begun.iter().find(|(begun, _)| begun == turn_id)?;
-        self.shared.log.holds_since(*before).then(|| self.shared.log.watch(*before))
+        self.shared.log.holds_since(*before).then(|| self.shared.log.watch(*before).again())
     }
 
     /// Whether the store may know a turn of this id whose events are not here.
@@ -448,7 +448,7 @@ fn replay(turn: StoredTurn) -> Result<Cursor, TurnError> {
     }
     let log = Arc::new(TurnLog::default());
     log.restore(turn.events, turn.first_seq - 1);
-    Ok(log.watch(turn.first_seq - 1))
+    Ok(log.watch(turn.first_seq - 1).again())
 }
 
 /// Stops the running turn; what was said so far is kept. No effect when that turn is not running.

@@ -142,7 +142,7 @@ impl TurnLog {
         state.readers += 1;
         state.unwatched_since = None;
         drop(state);
-        Cursor { next: after + 1, wake: self.newest.subscribe(), log: self.clone() }
+        Cursor { next: after + 1, wake: self.newest.subscribe(), log: self.clone(), is_again: false }
     }
 
     /// The first event with that number or a higher one.
@@ -209,9 +209,23 @@ pub struct Cursor {
     /// Number of the event to read next.
     next: u64,
     wake: watch::Receiver<u64>,
+    is_again: bool,
 }
 
 impl Cursor {
+    /// The same, of a turn that an earlier request began.
+    #[must_use]
+    pub(crate) fn again(mut self) -> Self {
+        self.is_again = true;
+        self
+    }
+
+    /// Whether it reads a turn that an earlier request began.
+    #[must_use]
+    pub fn is_again(&self) -> bool {
+        self.is_again
+    }
+
     /// The next event if there is one.
     ///
     /// # Errors

@@ -147,6 +147,7 @@ async fn the_same_turn_id_again_starts_nothing_and_sees_the_same_answer() {
     let mut first = conversation.actor.send(StartTurn(question("t", "what is a heap?"))).await.unwrap().unwrap();
     let done = completion(&until_end(&mut first).await).clone();
     let mut again = conversation.actor.send(StartTurn(question("t", "what is a heap?"))).await.unwrap().unwrap();
+    assert!(again.is_again() && !first.is_again());
     assert_eq!(*completion(&until_end(&mut again).await), done);
     assert_eq!(tutor.store.searches.load(Ordering::SeqCst), 1);
 }

@@ -8,7 +8,6 @@ mod entrance;
 mod errors;
 mod faults;
 mod feedback;
-mod frame_sizes;
 mod gate;
 mod health;
 mod jobs;
@@ -19,6 +18,7 @@ mod panics;
 mod rest;
 mod socket;
 mod sse;
+pub mod websocket;
 mod wire;
 
 use std::net::TcpListener;

@@ -42,6 +42,10 @@ pub async fn chat(
         entrance::start(&conversation.actor, turn, admitted).await.unwrap_or_else(|_| Err(conversation_gone()))
     };
     let cursor = started.await.inspect_err(|_| charge.settle(0))?;
+    if cursor.is_again() {
+        // Its answer was counted when it was asked for.
+        charge.settle(0);
+    }
     let connection = request.conn_data::<Connection>().copied();
     if streams {
         return Ok(sse::response(sse::events_of_turn(cursor, turn_id, after.unwrap_or(0), connection, charge)));

@@ -2,23 +2,19 @@
 //! that does not read stops its own events and costs nothing but its cursor.
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, SpawnHandle, StreamHandler, WrapFuture};
-use actix_http::ws::Item;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, CloseCode, CloseReason, ProtocolError, WebsocketContext};
 use futures_util::stream::{self, Stream};
-use mentor_actors::cancel::CancelToken;
 use mentor_actors::conversation::{Cancel, StartSibling};
 use mentor_actors::conversations::Conversation;
 use mentor_actors::domain::{ConversationId, ErrorCode, Owner, TurnError, TurnId};
 use mentor_actors::turn_log::{Cursor, Lagged};
-use std::cell::Cell;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::body::{self, MAX_JSON_BYTES};
 use super::connection::{Connection, TAKES_NOTHING};
 use super::entrance::{self, LetIn};
-use super::frame_sizes::limited;
+use super::websocket::{self, Fault, Incoming, Messages};
 use super::wire::{self, AskBody, ClientFrame, SiblingBody};
 use super::{ApiError, COME_BACK_AFTER, Doors, owner};
 use crate::faults::Part;
@@ -29,6 +25,10 @@ pub const HEARTBEAT: Duration = Duration::from_secs(7);
 
 /// Heartbeats that a client may be silent for.
 const SILENT_BEATS: u32 = 3;
+
+/// How long a client may take to agree to the end of its connection. Were it closed at once, what the client has just sent would make
+/// its system discard what it has not read yet: the last events, and why there are no more.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Events handed to the connection before it gets a chance to write them out.
 const EVENTS_AT_ONCE: u32 = 32;
@@ -65,7 +65,7 @@ fn start(
     let wrong = |error| TurnError::new(ErrorCode::InvalidRequest, format!("a WebSocket handshake is wanted: {error}"));
     ws::handshake(&request).map_err(|error| ApiError::from(wrong(error)))?;
     let now = Instant::now();
-    let too_large = Rc::new(Cell::new(false));
+    let (frames, messages) = websocket::incoming(payload, MAX_JSON_BYTES);
     let socket = Socket {
         doors,
         client,
@@ -80,11 +80,10 @@ fn start(
         beaten: now,
         stood_still: false,
         sent_before: None,
-        too_large: too_large.clone(),
-        fragments: None,
+        messages,
+        is_closing: false,
     };
-    let payload = limited(payload, MAX_JSON_BYTES, too_large);
-    ws::WsResponseBuilder::new(socket, &request, payload).frame_size(MAX_JSON_BYTES).start()
+    ws::WsResponseBuilder::new(socket, &request, frames).frame_size(MAX_JSON_BYTES).start()
 }
 
 /// One connection.
@@ -112,10 +111,10 @@ struct Socket {
     stood_still: bool,
     /// Bytes that had been sent when the heart last beat.
     sent_before: Option<u64>,
-    /// Whether a frame said that it is too large.
-    too_large: Rc<Cell<bool>>,
-    /// Parts of a message that comes in several frames.
-    fragments: Option<Vec<u8>>,
+    /// Makes messages of frames.
+    messages: Messages,
+    /// Whether it said that the connection ends: nothing may follow that.
+    is_closing: bool,
 }
 
 type Ctx = WebsocketContext<Socket>;
@@ -127,7 +126,9 @@ impl Actor for Socket {
         let open = &self.doors.metrics.ws_connections;
         open.inc();
         if open.get() > i64::try_from(self.doors.max_connections).unwrap_or(i64::MAX) {
-            return close(ctx, CloseCode::Again, "no room for another connection");
+            self.close(reason(CloseCode::Again, "no room for another connection"), ctx);
+            // There is nothing else that it could miss.
+            return ctx.stop();
         }
         ctx.run_interval(self.doors.heartbeat, Self::beat);
         let shutdown = self.doors.shutdown.clone();
@@ -135,7 +136,7 @@ impl Actor for Socket {
         // Who reads a conversation hears its last events first, see `frames`.
         ctx.spawn(away.into_actor(self).map(|(), socket, ctx| {
             if socket.events.is_none() {
-                go_away(ctx);
+                socket.go_away(ctx);
             }
         }));
         if let Some(id) = self.id.clone() {
@@ -152,16 +153,36 @@ impl Actor for Socket {
     }
 }
 
-fn go_away(ctx: &mut Ctx) {
-    close(ctx, CloseCode::Away, "the server is going away");
-}
-
-fn close(ctx: &mut Ctx, code: CloseCode, why: &str) {
-    ctx.close(Some(CloseReason { code, description: Some(why.into()) }));
-    ctx.stop();
+fn reason(code: CloseCode, why: &str) -> CloseReason {
+    CloseReason { code, description: Some(why.into()) }
 }
 
 impl Socket {
+    fn go_away(&mut self, ctx: &mut Ctx) {
+        self.close(reason(CloseCode::Away, "the server is going away"), ctx);
+    }
+
+    /// Says that the connection ends, and waits a moment for the client to agree.
+    fn close(&mut self, reason: CloseReason, ctx: &mut Ctx) {
+        if self.is_closing {
+            return;
+        }
+        self.is_closing = true;
+        if let Some(events) = self.events.take() {
+            ctx.cancel_future(events);
+        }
+        ctx.close(Some(reason));
+        ctx.run_later(FAREWELL, |_, ctx| ctx.stop());
+    }
+
+    /// The client broke the protocol.
+    fn fail(&mut self, fault: Fault, ctx: &mut Ctx) {
+        if fault == Fault::TooLarge && !self.is_closing {
+            refuse(ctx, body::too_large());
+        }
+        self.close(fault.close_reason(), ctx);
+    }
+
     /// Asks the client whether it is still there. One that answers nothing although everything has arrived is cut off.
     fn beat(&mut self, ctx: &mut Ctx) {
         self.stood_still = self.beaten.elapsed() >= TAKES_NOTHING;
@@ -174,7 +195,7 @@ impl Socket {
         if is_silent && !self.stood_still && !is_delivering {
             self.doors.metrics.ws_evictions.with_label_values(&["silent"]).inc();
             ctx.stop();
-        } else {
+        } else if !self.is_closing {
             ctx.ping(b"");
         }
     }
@@ -216,8 +237,12 @@ impl Socket {
         if let Some(former) = self.events.take() {
             ctx.cancel_future(former);
         }
-        let frames = frames(conversation.state.log.watch(after), self.doors.shutdown.clone());
-        self.events = Some(ctx.add_stream(frames));
+        let shutdown = self.doors.shutdown.clone();
+        let shutdown = move || {
+            let shutdown = shutdown.clone();
+            async move { shutdown.cancelled().await }
+        };
+        self.events = Some(ctx.add_stream(frames(conversation.state.log.watch(after), shutdown)));
     }
 
     fn take(&mut self, text: &str, ctx: &mut Ctx) {
@@ -337,28 +362,19 @@ impl Socket {
         }
     }
 
-    /// Puts a message together that comes in several frames, up to the size that one frame may have.
-    fn assemble(&mut self, item: Item, ctx: &mut Ctx) {
-        let (part, last) = match item {
-            Item::FirstBinary(_) => return refuse_binary(ctx),
-            Item::FirstText(part) => {
-                self.fragments = Some(Vec::new());
-                (part, false)
+    fn hear(&mut self, incoming: Incoming, ctx: &mut Ctx) {
+        match incoming {
+            Incoming::Text(text) => self.take(&text, ctx),
+            Incoming::Ping(payload) => ctx.pong(&payload),
+            Incoming::Pong => {}
+            Incoming::Binary(_) => {
+                let message = "binary frames are not supported: send JSON as text";
+                refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message));
+                self.close(reason(CloseCode::Unsupported, "binary frames are not supported"), ctx);
             }
-            Item::Continue(part) => (part, false),
-            Item::Last(part) => (part, true),
-        };
-        let Some(whole) = self.fragments.as_mut() else {
-            return close(ctx, CloseCode::Protocol, "a continuation without a beginning");
-        };
-        if whole.len() + part.len() > MAX_JSON_BYTES {
-            return refuse_size(ctx);
-        }
-        whole.extend_from_slice(&part);
-        if last {
-            match String::from_utf8(self.fragments.take().unwrap_or_default()) {
-                Ok(text) => self.take(&text, ctx),
-                Err(_) => close(ctx, CloseCode::Invalid, "text must be UTF-8"),
+            Incoming::Close(reason) => {
+                ctx.close(reason);
+                ctx.stop();
             }
         }
     }
@@ -370,33 +386,17 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Socket {
         if let Some(faults) = &self.doors.faults {
             faults.strike(Part::Socket);
         }
-        match message {
-            Ok(ws::Message::Text(text)) => self.take(&text, ctx),
-            Ok(ws::Message::Continuation(item)) => self.assemble(item, ctx),
-            Ok(ws::Message::Ping(payload)) => ctx.pong(&payload),
-            Ok(ws::Message::Pong(_) | ws::Message::Nop) => {}
-            Ok(ws::Message::Binary(_)) => refuse_binary(ctx),
-            Ok(ws::Message::Close(reason)) => {
-                ctx.close(reason);
-                ctx.stop();
+        let heard = self.messages.take(message);
+        if !self.is_closing {
+            match heard {
+                Ok(Some(incoming)) => self.hear(incoming, ctx),
+                Ok(None) => {}
+                Err(fault) => self.fail(fault, ctx),
             }
-            Err(ProtocolError::Overflow) => refuse_size(ctx),
-            Err(ProtocolError::Io(_)) if self.too_large.get() => refuse_size(ctx),
-            // The codec reports text that is not UTF-8 this way.
-            Err(ProtocolError::Io(_)) => close(ctx, CloseCode::Invalid, "text must be UTF-8"),
-            Err(error) => close(ctx, CloseCode::Protocol, &error.to_string()),
+        } else if matches!(heard, Ok(Some(Incoming::Close(_))) | Err(_)) {
+            ctx.stop();
         }
     }
-}
-
-fn refuse_binary(ctx: &mut Ctx) {
-    refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, "binary frames are not supported: send JSON as text"));
-    close(ctx, CloseCode::Unsupported, "binary frames are not supported");
-}
-
-fn refuse_size(ctx: &mut Ctx) {
-    refuse(ctx, body::too_large());
-    close(ctx, CloseCode::Size, "the frame is too large");
 }
 
 /// Starts a turn; its events come through the connection's own stream.
@@ -416,10 +416,14 @@ where
             lost.retry_after(COME_BACK_AFTER)
         };
         match started.unwrap_or_else(|_| Err(gone())) {
+            // Its answer was counted when it was asked for.
+            Ok(cursor) if cursor.is_again() => charge.settle(0),
             Ok(_) => socket.charge = Some((turn_id, charge)),
             Err(error) => {
                 charge.settle(0);
-                refuse(ctx, error);
+                if !socket.is_closing {
+                    refuse(ctx, error);
+                }
             }
         }
     };
@@ -444,28 +448,28 @@ enum Outgoing {
     Away,
 }
 
-/// The log's events as frames, a few at once, so that the connection writes in between.
-fn frames(cursor: Cursor, shutdown: CancelToken) -> impl Stream<Item = Outgoing> {
-    stream::unfold(Some((cursor, 0)), move |state| {
-        let shutdown = shutdown.clone();
-        async move {
-            let (mut cursor, sent) = state?;
-            if sent == EVENTS_AT_ONCE {
-                tokio::task::yield_now().await;
-            }
-            tokio::select! {
-                biased;
-                event = cursor.next() => match event {
-                    Ok(event) => {
-                        let text = wire::event(&event).to_string();
-                        let end = event.event.answer_tokens().map(|tokens| (event.turn_id, tokens));
-                        Some((Outgoing::Frame(text, end), Some((cursor, sent % EVENTS_AT_ONCE + 1))))
-                    }
-                    Err(Lagged) => Some((Outgoing::Lost, None)),
-                },
-                () = shutdown.cancelled() => Some((Outgoing::Away, None)),
-            }
+/// The log's events as frames, a few at once, so that the connection writes in between. They end with `shutdown`, which comes when
+/// everything is in the log: it is read once more then.
+fn frames<S: Future<Output = ()>>(cursor: Cursor, shutdown: impl Fn() -> S) -> impl Stream<Item = Outgoing> {
+    stream::unfold((Some((cursor, 0)), shutdown), move |(state, shutdown)| async move {
+        let (mut cursor, sent) = state?;
+        if sent == EVENTS_AT_ONCE {
+            tokio::task::yield_now().await;
         }
+        let event = tokio::select! {
+            biased;
+            event = cursor.next() => event.map(Some),
+            () = shutdown() => cursor.try_next(),
+        };
+        Some(match event {
+            Ok(Some(event)) => {
+                let text = wire::event(&event).to_string();
+                let end = event.event.answer_tokens().map(|tokens| (event.turn_id, tokens));
+                (Outgoing::Frame(text, end), (Some((cursor, sent % EVENTS_AT_ONCE + 1)), shutdown))
+            }
+            Ok(None) => (Outgoing::Away, (None, shutdown)),
+            Err(Lagged) => (Outgoing::Lost, (None, shutdown)),
+        })
     })
 }
 
@@ -478,7 +482,7 @@ impl StreamHandler<Outgoing> for Socket {
                 }
                 ctx.text(text);
             }
-            Outgoing::Away => go_away(ctx),
+            Outgoing::Away => self.go_away(ctx),
             Outgoing::Lost => {
                 refuse(ctx, wire::events_gone());
                 // What is left of the log may be from the middle of a turn: go on with what comes next.
@@ -492,4 +496,27 @@ impl StreamHandler<Outgoing> for Socket {
 
     /// The log's stream ends only when events were lost, and is followed anew; the connection stays.
     fn finished(&mut self, _: &mut Ctx) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::StreamExt as _;
+    use mentor_actors::domain::TurnEvent;
+    use mentor_actors::turn_log::TurnLog;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn an_end_that_is_written_just_before_the_server_goes_is_still_sent() {
+        let (log, turn) = (Arc::new(TurnLog::default()), TurnId::generate());
+        let cursor = log.watch(0);
+        // It comes after the log was found empty, and before the stop is seen.
+        let stop = move || {
+            let (log, turn) = (log.clone(), turn.clone());
+            async move { log.append(&turn, TurnEvent::Token("the end".into())) }
+        };
+        let mut frames = std::pin::pin!(frames(cursor, stop));
+        let next = frames.next().await;
+        assert!(matches!(next, Some(Outgoing::Frame(text, _)) if text.contains("the end")));
+    }
 }

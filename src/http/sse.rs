@@ -91,7 +91,8 @@ pub fn events_of_conversation(
             let heard = tokio::select! {
                 biased;
                 heard = hear(cursor.next(), connection) => heard?,
-                () = shutdown.cancelled() => return None,
+                // What was written while this was decided is still to be read.
+                () = shutdown.cancelled() => Some(cursor.try_next().transpose()?),
             };
             Some(match heard {
                 None => (web::Bytes::from_static(COMMENT), Some(cursor)),

@@ -69,6 +69,34 @@ async fn questions_and_answers_are_counted_in_tokens_on_both_doors() {
 }
 
 #[actix::test]
+async fn a_question_that_is_asked_again_under_its_id_reserves_nothing_for_an_answer() {
+    let scene = Scene::start_with(|settings| settings.key = Allowance { tokens_per_min: 600, ..NO_LIMIT });
+    let (_, key) = scene.key(&[Scope::Ask], None);
+    let mut socket = scene.socket(&format!("/c?ticket={}", scene.ticket(&key).await), None).await.unwrap();
+    let asked = r#"{"type":"ask","message":"what is a heap?","turn_id":"t"}"#;
+    socket.say(asked).await;
+    socket.hear_type("complete").await;
+    // Each time 256 tokens are reserved; were they kept, the next but one would be refused however long it waits.
+    for _ in 0..6 {
+        socket.say(asked).await;
+        socket.say(r#"{"type":"ping"}"#).await;
+        while let frame = socket.hear().await.unwrap()
+            && frame["type"] != "pong"
+        {
+            // It came before the one before it was looked up.
+            assert_eq!(frame["code"], "overloaded", "{frame}");
+        }
+    }
+    let is_answered = async || scene.chat(Some(&key)).await.status == 200;
+    let mut answered = false;
+    for _ in 0..1_000 {
+        answered = answered || is_answered().await;
+    }
+    assert!(answered, "the reservations are never given back");
+    scene.stop().await;
+}
+
+#[actix::test]
 async fn openais_door_counts_tokens_gives_back_the_unused_and_refuses_in_its_own_shape() {
     let scene = Scene::start_with(|settings| settings.key = Allowance { tokens_per_min: 600, ..NO_LIMIT });
     let (_, key) = scene.key(&[Scope::Ask], None);
