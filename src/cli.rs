@@ -52,10 +52,10 @@ pub enum Command {
     /// Examine the store without changing it, and say what mends each finding.
     #[command(after_help = DOCTOR_HELP)]
     Doctor(JsonArgs),
-    /// Write the store into one archive, also while an ingest or a server uses it.
+    /// Write store and conversations into one archive, also while an ingest or a server uses them.
     #[command(after_help = "Example:\n  mentor backup course-2026-05-04.zip")]
     Backup(BackupArgs),
-    /// Put the store of an archive in the place of the one there is, checked first and all at once.
+    /// Put what an archive holds in the place of what there is, checked first and all at once.
     #[command(after_help = "Example:\n  mentor restore course-2026-05-04.zip")]
     Restore(BackupArgs),
     /// Merge small files, and remove what no kept version needs.
@@ -216,6 +216,9 @@ Example:
 pub struct BackupArgs {
     /// The archive, a zip file.
     pub file: PathBuf,
+    /// Leave the conversations out: the archive gets the course alone, or only the course is restored from it.
+    #[arg(long)]
+    pub without_conversations: bool,
     /// Print what was done as JSON.
     #[arg(long)]
     pub json: bool,

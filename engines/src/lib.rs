@@ -18,6 +18,10 @@ pub mod remote;
 mod secret;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "documents", feature = "lance"))]
+mod store_identity;
 
 #[cfg(feature = "remote")]
 pub use secret::Secret;
+#[cfg(any(feature = "documents", feature = "lance"))]
+pub use store_identity::StoreIdentity;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mentor_actors::domain::*;
 use mentor_actors::memory_store::MemoryStore;
 use mentor_actors::ports::ConversationStore;
-use mentor_engines::sqlite::{FILE_NAME, SqliteConversations};
+use mentor_engines::sqlite::{ConversationsCopy, FILE_NAME, RESTORED, SqliteConversations};
 
 fn conversation(name: &str) -> ConversationId {
     ConversationId::parse(name).unwrap()
@@ -351,4 +351,71 @@ fn a_full_disk_fails_the_write_and_loses_nothing_that_was_stored() {
     assert!(stored_lines(&mut again).next().is_some(), "with room it goes on");
     again.kill().unwrap();
     again.wait().unwrap();
+}
+
+#[test]
+fn a_copy_that_is_made_while_a_server_writes_has_everything_that_was_stored_before() {
+    let (folder, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut child = writer(folder.path());
+    let mut stored = stored_lines(&mut child);
+    let mut acknowledged = Vec::new();
+    for round in 0..20_usize {
+        acknowledged.extend(stored.by_ref().take(1 + round * 7 % 13));
+        // It becomes the file of a data folder of its own.
+        let copy = copies.path().join(round.to_string());
+        std::fs::create_dir(&copy).unwrap();
+        let made = ConversationsCopy::make(folder.path(), &copy.join(FILE_NAME)).unwrap().unwrap();
+        assert_eq!(made.conversations, 1);
+        assert_eq!(std::fs::read_dir(&copy).unwrap().count(), 1, "it is one file");
+        check(&copy, &acknowledged);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(ConversationsCopy::make(copies.path(), &folder.path().join("x")).unwrap().is_none());
+}
+
+/// A folder with the story in it, and a copy of that at the place where a restore leaves it in another folder.
+fn restored(to: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    SqliteConversations::open(folder.path()).unwrap().write(&story()).unwrap();
+    let place = to.join(RESTORED);
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    ConversationsCopy::make(folder.path(), &place).unwrap();
+}
+
+#[test]
+fn what_a_restore_left_takes_the_place_of_everything_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let newer = [begin("newer", "t1", None, 1, 9_000), failed("newer", "t1", 1, 9_500)];
+    SqliteConversations::open(folder.path()).unwrap().write(&newer).unwrap();
+    restored(folder.path());
+    let mut expected = MemoryStore::default();
+    expected.write(&story()).unwrap();
+    let mut store = SqliteConversations::open(folder.path()).unwrap();
+    for id in ["c", "newer"].map(conversation) {
+        assert_eq!(store.turns(&id, 0, 100).unwrap(), expected.turns(&id, 0, 100).unwrap());
+    }
+    assert!(!folder.path().join(RESTORED).exists());
+    store.write(&newer).unwrap();
+    drop(store);
+    let mut store = SqliteConversations::open(folder.path()).unwrap();
+    assert_eq!(store.turns(&conversation("newer"), 0, 100).unwrap().len(), 1, "it is not taken in again");
+}
+
+#[test]
+fn what_a_restore_left_is_refused_when_it_is_not_ours_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    SqliteConversations::open(folder.path()).unwrap().write(&story()).unwrap();
+    restored(folder.path());
+    let place = folder.path().join(RESTORED);
+    let added = rusqlite::Connection::open(&place).unwrap();
+    added.execute_batch("CREATE TRIGGER t AFTER INSERT ON turn BEGIN DELETE FROM turn; END").unwrap();
+    drop(added);
+    let refused = SqliteConversations::open(folder.path()).err().unwrap().to_string();
+    assert!(refused.contains("it is no store of conversations"), "{refused}");
+    std::fs::write(&place, "no database, but as long as one has to be: ".repeat(100)).unwrap();
+    assert!(SqliteConversations::open(folder.path()).err().unwrap().to_string().contains("damaged"));
+    std::fs::remove_file(&place).unwrap();
+    let mut store = SqliteConversations::open(folder.path()).unwrap();
+    assert!(!store.turns(&conversation("c"), 0, 100).unwrap().is_empty());
 }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
-use mentor_engines::lance::StoreIdentity;
+use mentor_engines::StoreIdentity;
 use serde::{Deserialize, Serialize};
 
-/// Version of the archive's form.
-const FORMAT: u32 = 1;
+/// Version of the archive's form: 2 where it holds conversations, which a program that knows 1 alone cannot restore.
+const FORMAT: u32 = 2;
+const FORMAT_WITHOUT_CONVERSATIONS: u32 = 1;
 /// A store's files begin so.
 const STORE: &str = "corpus.lance/";
+/// The file of the conversations.
+pub(crate) const CONVERSATIONS: &str = "conversations.sqlite";
 /// Most files of an archive. A million passages in fragments of ten rows would be fewer.
 const MAX_FILES: usize = 100_000;
 
@@ -26,6 +29,9 @@ pub(crate) struct Contents {
     pub(crate) chunks: u64,
     /// What the store knows of its embedder.
     pub(crate) identity: StoreIdentity,
+    /// How many conversations it holds; `None` when they were left out, or there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) conversations: Option<u64>,
     pub(crate) files: Vec<Member>,
 }
 
@@ -43,7 +49,19 @@ pub(crate) struct Member {
 impl Contents {
     pub(crate) fn new(dataset_version: u64, documents: u64, chunks: u64, identity: StoreIdentity) -> Self {
         let program = concat!("mentor ", env!("CARGO_PKG_VERSION")).to_owned();
-        Self { format: FORMAT, program, dataset_version, documents, chunks, identity, files: Vec::new() }
+        let (format, conversations, files) = (FORMAT_WITHOUT_CONVERSATIONS, None, Vec::new());
+        Self { format, program, dataset_version, documents, chunks, identity, conversations, files }
+    }
+
+    /// The same with so many conversations.
+    pub(crate) fn with_conversations(self, conversations: u64) -> Self {
+        Self { format: FORMAT, conversations: Some(conversations), ..self }
+    }
+
+    /// Forgets that there are conversations, so that they are not unpacked.
+    pub(crate) fn leave_conversations_out(&mut self) {
+        self.conversations = None;
+        self.files.retain(|member| member.path != CONVERSATIONS);
     }
 
     pub(super) fn to_json(&self) -> anyhow::Result<Vec<u8>> {
@@ -53,14 +71,17 @@ impl Contents {
     /// Reads a list and checks that each of its paths stays below the folder it is unpacked into.
     pub(super) fn from_json(text: &[u8]) -> anyhow::Result<Self> {
         let contents: Self = serde_json::from_slice(text).context("its list of files is unreadable")?;
-        if contents.format != FORMAT {
-            bail!("it has format {}, and this program reads format {FORMAT}", contents.format);
+        if !(FORMAT_WITHOUT_CONVERSATIONS..=FORMAT).contains(&contents.format) {
+            bail!("it has format {}, and this program reads formats up to {FORMAT}", contents.format);
         }
         if contents.files.len() > MAX_FILES {
             bail!("it lists {} files, and {MAX_FILES} are allowed", contents.files.len());
         }
         if let Some(member) = contents.files.iter().find(|member| !is_safe(&member.path)) {
             bail!("it lists {:?}, which is no file of a store", member.path);
+        }
+        if contents.conversations.is_some() != contents.files.iter().any(|member| member.path == CONVERSATIONS) {
+            bail!("it does not hold the conversations that it lists, or lists none that it holds");
         }
         Ok(contents)
     }
@@ -84,13 +105,13 @@ impl Contents {
     }
 }
 
-/// Whether a path is below the store's folder and means the same on every system.
+/// Whether a path is the conversations', or below the store's folder, and means the same on every system.
 fn is_safe(path: &str) -> bool {
     let is_part = |part: &str| {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         !part.is_empty() && !part.bytes().all(|byte| byte == b'.') && part.chars().all(allowed)
     };
-    path.strip_prefix(STORE).is_some_and(|rest| rest.split('/').all(is_part))
+    path == CONVERSATIONS || path.strip_prefix(STORE).is_some_and(|rest| rest.split('/').all(is_part))
 }
 
 #[cfg(test)]
@@ -99,7 +120,11 @@ mod tests {
 
     #[test]
     fn only_paths_below_the_store_are_safe() {
-        for path in ["corpus.lance/data/a-1.lance", "corpus.lance/_versions/18446744073709551612.manifest"] {
+        for path in [
+            "conversations.sqlite",
+            "corpus.lance/data/a-1.lance",
+            "corpus.lance/_versions/18446744073709551612.manifest",
+        ] {
             assert!(is_safe(path), "{path}");
         }
         let unsafe_paths = [
@@ -112,6 +137,8 @@ mod tests {
             "/etc/passwd",
             "../corpus.lance/x",
             "writer.lock",
+            "conversations.sqlite/x",
+            "x/conversations.sqlite",
             "corpus.lance/C:\\x",
             "corpus.lance/a\0b",
         ];

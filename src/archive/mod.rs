@@ -1,4 +1,4 @@
-//! A store in one file, and back: a zip archive whose last member lists the others with their sizes and hashes.
+//! A store and the conversations in one file, and back: a zip archive whose last member lists the others with their sizes and hashes.
 //!
 //! Files are stored as they are, since vectors hardly compress. Nothing of an archive is believed: see `unpack`.
 
@@ -6,7 +6,7 @@ mod manifest;
 mod pack;
 mod unpack;
 
-pub(crate) use manifest::{Contents, Member};
+pub(crate) use manifest::{CONVERSATIONS, Contents, Member};
 pub(crate) use pack::pack;
 pub(crate) use unpack::open;
 

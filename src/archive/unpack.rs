@@ -112,7 +112,7 @@ fn extract(entry: &mut impl io::Read, member: &Member, to: &Path) -> anyhow::Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mentor_engines::lance::StoreIdentity;
+    use mentor_engines::StoreIdentity;
     use zip::ZipWriter;
     use zip::write::SimpleFileOptions;
 

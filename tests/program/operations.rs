@@ -85,6 +85,42 @@ fn a_backup_comes_back_under_a_running_server_and_a_damaged_one_changes_nothing(
     until_found(&server, "curry", "heaps.md");
 }
 
+/// Turns of the conversation "c", as the server knows them.
+fn turn_ids(server: &crate::support::Server) -> Vec<Value> {
+    let (_, tree) = server.call_json("GET", "/api/conversations/c", &[], b"");
+    tree["turns"].as_array().into_iter().flatten().map(|turn| turn["turn_id"].clone()).collect()
+}
+
+#[test]
+fn conversations_are_in_a_backup_of_a_running_server_and_come_back_with_it() {
+    let Some(workplace) = with_course() else { return };
+    let server = workplace.serve();
+    let ask = |turn: &str| {
+        let asked = json!({"message": "What is a binary heap?", "conversation_id": "c", "turn_id": turn,
+            "options": {"max_tokens": 4}});
+        assert!(server.post("/api/chat", &asked).get("answer").is_some());
+    };
+    ask("before");
+    assert_eq!(json_of(&workplace, 0, &["backup", "all.zip"])["conversations"], 1);
+    assert_eq!(
+        json_of(&workplace, 0, &["backup", "course.zip", "--without-conversations"])["conversations"],
+        Value::Null
+    );
+    ask("after");
+    let refused = workplace.expect_error(&["restore", "all.zip"]);
+    assert!(refused.contains("--without-conversations") && refused.contains("in use"), "{refused}");
+    assert_eq!(json_of(&workplace, 0, &["restore", "all.zip", "--without-conversations"])["documents"], 2);
+    assert_eq!(json_of(&workplace, 0, &["restore", "course.zip"])["conversations"], Value::Null);
+    assert_eq!(turn_ids(&server), ["before", "after"]);
+    assert_eq!(server.terminate(), Some(0));
+
+    assert_eq!(json_of(&workplace, 0, &["restore", "all.zip"])["conversations"], 1);
+    let server = workplace.serve();
+    assert_eq!(turn_ids(&server), ["before"]);
+    assert_eq!(json_of(&workplace, 0, &["doctor"])["problems"], 0);
+    assert_eq!(server.terminate(), Some(0));
+}
+
 #[test]
 fn a_version_that_was_named_is_gone_back_to() {
     let Some(workplace) = with_course() else { return };

@@ -171,8 +171,8 @@ fn place(characters: usize, id: &DocumentId) -> Result<u32, EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::StoreIdentity;
     use crate::lance::decode::{ChunkColumns, decode_records};
-    use crate::lance::identity::StoreIdentity;
     use crate::lance::schema::schema;
     use mentor_actors::domain::{CharSpan, Chunk, DocumentFailure, DocumentKind};
 

@@ -4,30 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use mentor_actors::domain::EngineError;
-use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
+use crate::StoreIdentity;
 
 /// Version of the columns and their meaning; a store of another format is refused.
 const FORMAT: &str = "1";
 const FORMAT_KEY: &str = "mentor.format";
 const IDENTITY_KEY: &str = "mentor.identity";
-
-/// Everything that decides whether two vectors, or two chunks, can stand in one store.
-/// It is written into the dataset when that is created, so a copied folder keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoreIdentity {
-    /// The embedder's model.
-    pub embedder: String,
-    /// Length of its vectors.
-    pub dimension: usize,
-    /// How it makes one vector of many, for example `mean`.
-    pub pooling: String,
-    /// Longest chunk it reads, in its own tokens.
-    pub max_tokens: usize,
-    /// Version of the chunker's rules.
-    pub chunker_version: u32,
-}
 
 impl StoreIdentity {
     pub(super) fn to_metadata(&self) -> HashMap<String, String> {

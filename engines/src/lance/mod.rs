@@ -73,9 +73,9 @@ mod versions;
 mod view;
 mod writer;
 
+pub use crate::StoreIdentity;
 pub use beside::Replacement;
 pub use doctor::{Finding, Severity, examine};
-pub use identity::StoreIdentity;
 pub use reader::{LanceRetriever, MAX_TOP_K, ReaderOptions};
 pub use survey::{StoreSnapshot, StoreSurvey};
 pub use versions::StoreVersion;

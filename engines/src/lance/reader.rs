@@ -14,11 +14,11 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use super::error::StoreError;
-use super::identity::StoreIdentity;
 use super::runtime::StoreRuntime;
 use super::store::Location;
 use super::view::{NumberedIndex, View};
 use super::{disk, encode, upkeep};
+use crate::StoreIdentity;
 
 /// Most passages that one search returns, whatever it asks for.
 pub const MAX_TOP_K: usize = 1_000;

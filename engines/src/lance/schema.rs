@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
-use super::identity::StoreIdentity;
+use crate::StoreIdentity;
 
 pub(super) const DOCUMENT_ID: &str = "document_id";
 pub(super) const RECORD: &str = "record";

@@ -16,13 +16,13 @@ use super::beside::HoldingFolder;
 use super::coverage::Coverage;
 use super::decode::{self, ChunkColumns};
 use super::error::StoreError;
-use super::identity::StoreIdentity;
 use super::index_folder::IndexFolder;
 use super::record::StoredRecord;
 use super::runtime::StoreRuntime;
 use super::store::{DATASET, Location};
 use super::versions::{self, StoreVersion};
 use super::{schema, segment, upkeep, view};
+use crate::StoreIdentity;
 
 const CACHE_BYTES: usize = 16 << 20;
 /// Rows read at a time.
@@ -233,10 +233,16 @@ pub struct StoreSnapshot {
     pub stats: CorpusStats,
     /// Paths relative to the data folder, with `/` between the parts, and where the files are for now.
     pub files: Vec<(String, PathBuf)>,
-    _folder: HoldingFolder,
+    folder: HoldingFolder,
 }
 
 impl StoreSnapshot {
+    /// A folder on the store's file system that lives as long as this: for what else belongs into the backup.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Holds on to the newest version of the store in `data_dir`, by links, or by copies where the file system has none.
     ///
     /// # Errors
@@ -270,7 +276,7 @@ impl StoreSnapshot {
             files.push((format!("{DATASET}/{name}"), held));
         }
         files.sort();
-        Ok(Self { identity: survey.identity.clone(), stats: survey.stats()?, files, _folder: folder })
+        Ok(Self { identity: survey.identity.clone(), stats: survey.stats()?, files, folder })
     }
 }
 

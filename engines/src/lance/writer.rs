@@ -15,12 +15,12 @@ use mentor_actors::ports::Corpus;
 
 use super::coverage::Coverage;
 use super::error::StoreError;
-use super::identity::StoreIdentity;
 use super::lock::WriterLock;
 use super::record::StoredRecord;
 use super::runtime::StoreRuntime;
 use super::store::Location;
 use super::{beside, commit, encode, indexing, schema, upkeep, versions, view};
+use crate::StoreIdentity;
 
 /// A writer reads little twice: no index, and each data file's metadata once.
 const CACHE_BYTES: usize = 16 << 20;

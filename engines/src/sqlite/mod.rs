@@ -4,13 +4,19 @@
 //! |---|---|
 //! | [`SqliteConversations`] | the port, statement by statement |
 //! | `open` | the file: opened, looked at, brought to the newest schema |
+//! | `copy` | a copy for a backup, also while a server writes |
+//! | `restored` | a copy that comes back, all at once |
 //! | `encode` | the end of a turn as JSON, and back, event for event |
 
+mod copy;
 mod encode;
 mod open;
+mod restored;
 mod store;
 
+pub use copy::ConversationsCopy;
 pub use open::FILE_NAME;
+pub use restored::RESTORED;
 pub use store::SqliteConversations;
 
 use mentor_actors::domain::EngineError;

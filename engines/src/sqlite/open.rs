@@ -115,6 +115,26 @@ fn prepare(mut connection: Connection) -> Result<Connection, Problem> {
     Ok(connection)
 }
 
+/// Opens a file that another program may have made: only one with exactly our tables is taken.
+pub(super) fn open_copy(file: &Path) -> Result<Connection, String> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(file, flags).map_err(|error| reason(&error))?;
+    opened.pragma_update(None, "trusted_schema", "OFF").map_err(|error| reason(&error))?;
+    let copy = prepare(opened).map_err(|problem| problem.to_string())?;
+    let ours = || -> Result<bool, Problem> {
+        let mut empty = Connection::open_in_memory()?;
+        migrate(&mut empty)?;
+        Ok(schema(&empty)? == schema(&copy)?)
+    };
+    if ours().map_err(|problem| problem.to_string())? { Ok(copy) } else { Err(Problem::Foreign.to_string()) }
+}
+
+/// Everything that is defined in a file, in the words that define it.
+fn schema(connection: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
+    let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?;
+    statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), Problem> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let done = usize::try_from(found).ok().filter(|done| *done <= MIGRATIONS.len());

@@ -12,7 +12,7 @@ use mentor_actors::prompt::Exchange;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, named_params};
 
 use super::encode::{self, EndColumns};
-use super::{SqliteError, open};
+use super::{SqliteError, open, restored};
 
 /// Conversations in the file of a data folder. Nobody else can open it meanwhile.
 pub struct SqliteConversations {
@@ -29,12 +29,22 @@ enum Durability {
 }
 
 impl SqliteConversations {
-    /// Opens the file of a data folder, or makes it.
+    /// Opens the file of a data folder, or makes it. A restore that was killed before its last step gets it now.
     ///
     /// # Errors
     /// [`EngineError::Load`] when it is damaged, in use, of a newer version or not ours: in one line, with what to do.
     pub fn open(data_dir: &Path) -> Result<Self, EngineError> {
-        Ok(Self { connection: open::open(data_dir)? })
+        let mut opened = Self { connection: open::open(data_dir)? };
+        opened.take_restored(data_dir)?;
+        Ok(opened)
+    }
+
+    /// Takes in what a restore left at [`super::RESTORED`], in the place of everything that is there.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] when that is damaged; [`EngineError::Failed`] when it cannot be written. Nothing has changed then.
+    pub fn take_restored(&mut self, data_dir: &Path) -> Result<(), EngineError> {
+        restored::take(&mut self.connection, data_dir)
     }
 
     fn transaction(&mut self, durability: Durability) -> Result<Transaction<'_>, SqliteError> {

@@ -19,10 +19,10 @@ use serde::Serialize;
 
 use super::beside;
 use super::error::StoreError;
-use super::identity::StoreIdentity;
 use super::lock::WriterLock;
 use super::store::Location;
 use super::survey::StoreSurvey;
+use crate::StoreIdentity;
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -1,0 +1,19 @@
+//! What a store, and an archive of one, knows of the embedder whose vectors it holds.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that decides whether two vectors, or two chunks, can stand in one store.
+/// It is written into the dataset when that is created, so a copied folder keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreIdentity {
+    /// The embedder's model.
+    pub embedder: String,
+    /// Length of its vectors.
+    pub dimension: usize,
+    /// How it makes one vector of many, for example `mean`.
+    pub pooling: String,
+    /// Longest chunk it reads, in its own tokens.
+    pub max_tokens: usize,
+    /// Version of the chunker's rules.
+    pub chunker_version: u32,
+}
