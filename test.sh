@@ -13,8 +13,9 @@ says what failed. Exit code 0 when nothing did.
 
   MENTOR_TEST_BOOKS   a folder of real books, for the tests that read some  [../shared/course_materials if it is there]
   MENTOR_TEST_EVAL    questions with known pages, in JSON lines             [../shared/eval/questions.jsonl if it is there]
-  MENTOR_TEST_PYTHON  a Python that has the package openai, for the test of OpenAI's client     [python3]
+  MENTOR_TEST_PYTHON  a Python that has the packages openai and kosoku, for the tests of OpenAI's client and of the WebSocket [python3]
   MENTOR_TEST_NODE_MODULES  a folder node_modules with the package openai, for that in JavaScript
+  MENTOR_TEST_FUZZ_SECONDS  how long each target is fuzzed, 0 for not at all           [30]
   MENTOR_TEST_LLAMA_SERVER  the address of a running llama-server, for the test of the remote engine on a real server
 The variables of ./run.sh count here too.
 END
@@ -104,6 +105,9 @@ find_test_data() {
     if ! "${MENTOR_TEST_PYTHON:-python3}" -c 'import openai' >/dev/null 2>&1; then
         skip "OpenAI's Python client" "no package openai, see MENTOR_TEST_PYTHON"
     fi
+    if ! "${MENTOR_TEST_PYTHON:-python3}" -c 'import kosoku' >/dev/null 2>&1; then
+        skip "Autobahn cases of the WebSocket" "no package kosoku, see scripts/conformance.sh"
+    fi
     if ! NODE_PATH=${MENTOR_TEST_NODE_MODULES:-} node -e 'require("openai")' >/dev/null 2>&1; then
         skip "OpenAI's JavaScript client" "no package openai, see MENTOR_TEST_NODE_MODULES"
     fi
@@ -169,6 +173,8 @@ step "format" cargo fmt --all --check
 step "lints" lints
 find_test_data
 step "tests" tests
+fuzz_seconds=${MENTOR_TEST_FUZZ_SECONDS:-30}
+if ((fuzz_seconds > 0)); then step "fuzzing" scripts/fuzz.sh "$fuzz_seconds"; else skip "fuzzing" "0 seconds"; fi
 step "short load" short_load
 if have shellcheck; then step "scripts" scripts; else skip "scripts" "no shellcheck"; fi
 step "start on a GPU pod" runpod/test.sh

@@ -67,16 +67,6 @@ pub enum KvType {
     Q8_0,
 }
 
-impl From<KvType> for mentor_engines::llama::KvType {
-    fn from(kind: KvType) -> Self {
-        match kind {
-            KvType::F32 => Self::F32,
-            KvType::F16 => Self::F16,
-            KvType::Q8_0 => Self::Q8_0,
-        }
-    }
-}
-
 /// How a model is spread over several GPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -91,17 +81,6 @@ pub enum SplitMode {
     Row,
 }
 
-impl From<SplitMode> for mentor_engines::llama::SplitMode {
-    fn from(mode: SplitMode) -> Self {
-        match mode {
-            SplitMode::Auto => Self::Auto,
-            SplitMode::None => Self::None,
-            SplitMode::Layer => Self::Layer,
-            SplitMode::Row => Self::Row,
-        }
-    }
-}
-
 /// Whether attention is computed in one go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -112,16 +91,6 @@ pub enum FlashAttention {
     On,
     /// Never.
     Off,
-}
-
-impl From<FlashAttention> for mentor_engines::llama::FlashAttention {
-    fn from(attention: FlashAttention) -> Self {
-        match attention {
-            FlashAttention::Auto => Self::Auto,
-            FlashAttention::On => Self::On,
-            FlashAttention::Off => Self::Off,
-        }
-    }
 }
 
 macro_rules! configuration {

@@ -1,6 +1,8 @@
 //! From the configuration to running engines and actors: the only place that names engines and actors together.
 
+mod arithmetic;
 mod reranking;
+mod values;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

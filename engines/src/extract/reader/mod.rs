@@ -19,6 +19,8 @@ mod protocol;
 pub(super) mod sandbox;
 
 pub(super) use child::quiet;
+#[cfg(fuzzing)]
+pub use child::read_unwalled;
 pub use child::run_document_reader;
 pub(super) use pages::{NoText, Pages};
 pub use parent::{DocumentReader, ReaderLimits};

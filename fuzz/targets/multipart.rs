@@ -1,0 +1,5 @@
+//! Uploads.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| mentor_fuzz::multipart(input));
