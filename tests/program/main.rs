@@ -11,6 +11,8 @@ mod keys;
 mod openai;
 mod operations;
 mod panics;
+mod socket;
 mod support;
+mod survival;
 mod sync;
 mod tutor;
