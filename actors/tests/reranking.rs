@@ -172,7 +172,7 @@ impl Reranker for Endless {
 
 #[actix::test]
 async fn nobody_waits_long_for_a_slow_reranker() {
-    let (end, wait) = std::sync::mpsc::channel();
+    let (end, wait) = std::sync::mpsc::sync_channel(1);
     let wait = Mutex::new(Some(wait));
     let hasty = RerankSettings { patience: Duration::from_millis(20), ..SETTINGS };
     let scene = Scene::with(Arc::new(move || Ok(Box::new(Endless(wait.lock().unwrap().take().unwrap())))), hasty);
