@@ -95,10 +95,10 @@ async fn panics_can_be_ordered_only_where_that_was_asked_for_and_readiness_says_
     for part in Part::ALL {
         assert_eq!(server.break_part(part, "").await, 404, "{part:?}");
     }
-    assert_eq!(server.call("GET", "/readyz", "").await.1, json!({"status": "ready"}));
+    assert!(server.call("GET", "/readyz", "").await.1["fault_injection"].is_null());
     server.stop().await;
     let server = breakable(Script::default());
-    assert_eq!(server.call("GET", "/readyz", "").await.1, json!({"status": "ready", "fault_injection": true}));
+    assert_eq!(server.call("GET", "/readyz", "").await.1["fault_injection"], true);
     assert_eq!(server.call("POST", "/debug/panic/kitchen", "").await.0, 404);
     server.stop().await;
 }
