@@ -391,7 +391,7 @@ impl From<RemoteInfo> for GeneratorInfo {
 }
 
 /// What computes where nothing does: see [`for_load`].
-pub const FAKE_BACKEND: &str = "fake";
+pub const FAKE_BACKEND: &str = "fake-generator";
 
 impl From<FakeSettings> for GeneratorInfo {
     fn from(fake: FakeSettings) -> Self {

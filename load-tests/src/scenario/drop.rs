@@ -50,7 +50,7 @@ pub async fn run(bench: &Arc<Bench>, arguments: &DropArgs) -> anyhow::Result<()>
     let clients: JoinSet<()> = (0..arguments.conversations)
         .map(|number| {
             let client = Dropper {
-                student: Student::new(bench, &number.to_string()),
+                student: Student::new(bench, &format!("drop-{number}")),
                 random: bench.random(number),
                 left: left.clone(),
                 arguments: arguments.clone(),

@@ -56,7 +56,7 @@ pub async fn run(bench: &Arc<Bench>, arguments: &StreamArgs) -> anyhow::Result<(
 async fn study(bench: Arc<Bench>, arguments: StreamArgs, number: usize, mut due: Instant) {
     until(due).await;
     let mut random = bench.random(number + 1);
-    let mut student = Student::new(&bench, &number.to_string());
+    let mut student = Student::new(&bench, &format!("stream-{number}"));
     if let Err(failure) = student.connect().await {
         return bench.figures.failed(&failure);
     }
