@@ -155,8 +155,9 @@ fn until_going_away(address: &str) {
 fn a_secret_word_of_one_conversation_never_reaches_another() {
     const SECRETS: [(&str, &str); 2] = [("ann", "walrus"), ("bob", "pelican")];
     let Some(workplace) = with_course() else { return };
-    // Two slots, and little room for what leaves them: conversations push each other out all the time.
-    let server = workplace.serve_with(&["--slots", "2", "--min-score", "0", "--state-cache-mb", "8"]);
+    // Two slots, and little room for what leaves them: conversations push each other out all the time. Short prompts, for many turns.
+    let cramped = ["--slots", "2", "--min-score", "0", "--state-cache-mb", "8", "--prompt-tokens", "200"];
+    let server = workplace.serve_with(&cramped);
     let turns = times("MENTOR_TEST_TURNS", 24);
     let ask = |conversation: &str, message: &str| {
         let asked = json!({"message": message, "conversation_id": conversation, "options": {"max_tokens": 8}});
