@@ -139,8 +139,10 @@ fn grown(parts: &PromptParts, passages: usize) -> Option<BuiltPrompt> {
     Some(BuiltPrompt { messages, passages, exchanges })
 }
 
-/// The passages stand before the question: a small model answers what it read last. The wording was chosen by reading the
-/// answers of a model of 135 M parameters; numbers in brackets were copied into answers, where they look like citations.
+/// The passages stand before the question: a small model answers what it read last. The best one is the first of them: as the last
+/// one it is cited more rightly (0.75 of the citations, not 0.63), but fewer points of the answer are made (0.10, not 0.18; 30
+/// questions, `mentor eval --answers`). The wording was chosen by reading the answers of a model of 135 M parameters; numbers in
+/// brackets were copied into answers, where they look like citations.
 ///
 /// Documents are data: an empty line ends a passage, and no document can write one, so what comes after it is ours.
 fn question_text(passages: &[&ScoredPassage], which: &str, question: &str) -> String {
