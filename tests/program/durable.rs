@@ -148,18 +148,19 @@ fn a_full_disk_ends_turns_with_an_error_that_says_so_and_loses_no_answer() {
     }
     let server = Server::start(command);
     let mut answers = Vec::new();
-    let error = loop {
+    // The server tries now and then whether it can write again, and may find so between a question and a look at its readiness.
+    let told = (0..200).any(|_| {
         let asked = json!({"message": QUESTION, "conversation_id": "c", "options": {"max_tokens": 4}});
         let answer = server.post("/api/chat", &asked);
-        if answer.get("error").is_some() {
-            break answer;
+        if answer.get("error").is_none() {
+            answers.push(answer);
+            return false;
         }
-        answers.push(answer);
-        assert!(answers.len() < 200, "the disk was never full");
-    };
-    assert_eq!(error["error"]["code"], "unavailable", "{error}");
-    assert!(error["detail"].as_str().unwrap().contains("stored"), "{error}");
-    assert!(server.get("/readyz").contains("conversations cannot be written"));
+        assert_eq!(answer["error"]["code"], "unavailable", "{answer}");
+        assert!(answer["detail"].as_str().unwrap().contains("stored"), "{answer}");
+        server.get("/readyz").contains("conversations cannot be written")
+    });
+    assert!(told, "the disk was never full, or readiness never said so");
     server.kill();
 
     let server = workplace.serve();
