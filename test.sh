@@ -6,9 +6,8 @@ help() {
     cat <<'END'
 Usage: ./test.sh
 
-The same preparation as ./run.sh (packages, build, models), then format, lints, every test (with the real models), a short load
-test, the scripts,
-and known faults of dependencies where the tools for that are installed. Goes on after a failure, and ends with one line that
+The same preparation as ./run.sh (packages, build, models), then format, lints, every test (with the real models), a short
+load test, fuzzing, the scripts, and known faults of dependencies where the tools for that are installed. Goes on after a failure, and ends with one line that
 says what failed. Exit code 0 when nothing did.
 
   MENTOR_TEST_BOOKS   a folder of real books, for the tests that read some  [../shared/course_materials if it is there]

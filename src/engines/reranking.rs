@@ -14,7 +14,7 @@ use super::cores;
 use crate::config::Config;
 use crate::models::ModelsDir;
 
-/// Questions that may wait for the reranker: what a small model reads on two cores within the patience below.
+/// Questions that may wait for the reranker; behind more, the patience below would be over before anything is read.
 const QUEUE: usize = 8;
 
 /// Longest that a question waits for a better order of its passages.

@@ -70,7 +70,8 @@ impl OnnxReranker {
         &self.info
     }
 
-    /// Tokens of one run, as with the embedder: what a core works on should stay in its cache, and a GPU wants large runs.
+    /// Tokens of one run, after the embedder's reasons: what a core works on should stay in its cache, and a GPU wants large runs.
+    /// Not measured with a reranker.
     fn policy(&self) -> BatchPolicy {
         match self.info.execution_provider {
             ExecutionProvider::Cpu => BatchPolicy { tokens: 1024, slack: 16 },
