@@ -6,7 +6,7 @@
 //! |---|---|
 //! | a conversation takes the question, one at a time | [`conversations`], [`conversation`], [`admission`] |
 //! | or it comes with its history, and nothing is kept | [`stateless`] |
-//! | a follow-up becomes a question that stands alone | [`query`] |
+//! | it is read by itself, and as a follow-up | [`query`], [`finder`] |
 //! | it is embedded by a pool of worker threads | [`embedding`], [`workers`], [`queue`] |
 //! | the store is searched | [`retrieval`], [`ranking`], [`reranking`] |
 //! | it waits for the generator, in a fair order | [`turn_queue`], [`workload`] |
@@ -32,6 +32,7 @@ pub mod domain;
 pub mod embedding;
 pub mod fake_engine;
 pub mod fault;
+pub mod finder;
 pub mod generation;
 pub mod health;
 mod keeper;

@@ -1,4 +1,4 @@
-//! The way of one turn: condense, embed, search, refuse or generate, attribute, complete.
+//! The way of one turn: find passages, refuse or generate, attribute, complete.
 //!
 //! It runs as a future beside its conversation actor, so that a cancel gets through at any moment. Whatever happens to the
 //! future (an error, a panic, the actor's end), the scribe sees to it that the log holds exactly one end of the turn.
@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use actix::{Addr, MailboxError};
+use actix::Addr;
 use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 
@@ -18,14 +18,15 @@ use crate::domain::{
     AnswerOptions, Completion, ConversationId, DocumentId, ErrorCode, FinishReason, Grounding, NumberedEvent,
     ScoredPassage, Timings, TurnError, TurnEvent, TurnId, TurnRequest, Usage, WorkflowNode,
 };
-use crate::embedding::{EmbedQuery, EmbedTexts, EmbeddingPoolActor};
+use crate::embedding::{EmbedTexts, EmbeddingPoolActor};
+use crate::finder::{Finder, Retrieved, SearchScope, ask};
 use crate::generation::{Generate, Generating, GenerationEvent, GeneratorActor};
 use crate::health::LossCause;
 use crate::keeper::Keeper;
-use crate::ports::{PromptMessage, Sampling, SearchQuery};
+use crate::ports::{PromptMessage, Sampling};
 use crate::prompt::{Exchange, PromptParts, place_of};
-use crate::query::condense;
-use crate::retrieval::{RetrieverActor, Search};
+use crate::query::readings;
+use crate::retrieval::RetrieverActor;
 use crate::telemetry::{AttributionMethod, Measurement, Telemetry};
 use crate::turn_log::TurnLog;
 use crate::turn_queue::{Flow, Place};
@@ -84,23 +85,6 @@ pub trait DocumentFilter: Send + Sync {
     ) -> futures_util::future::BoxFuture<'static, Result<Vec<DocumentId>, TurnError>>;
 }
 
-/// Passages for a question, as retrieved.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Retrieved {
-    /// The question as searched for.
-    pub question: String,
-    /// Whether the history was needed for it.
-    pub was_rewritten: bool,
-    /// Best first.
-    pub passages: Vec<ScoredPassage>,
-    /// How likely the corpus answers the question at all, 0 to 1.
-    pub relevance: f32,
-    /// Time spent embedding.
-    pub embed: Duration,
-    /// Time spent searching.
-    pub retrieve: Duration,
-}
-
 /// What a search is limited to.
 #[derive(Debug, Clone, Default)]
 pub struct SearchLimits {
@@ -117,7 +101,7 @@ impl TurnServices {
         Workload::of_question(request, &self.settings).prompt_tokens
     }
 
-    /// Condenses, embeds and searches: the retrieval half of a turn, also used by itself.
+    /// Reads, embeds and searches: the retrieval half of a turn, also used by itself.
     ///
     /// # Errors
     /// What the embedder, the store or the document filter answer; `deadline_exceeded`; the error of a cancel.
@@ -129,47 +113,17 @@ impl TurnServices {
         deadline: Deadline,
         cancel: &CancelToken,
     ) -> Result<Retrieved, TurnError> {
-        let standalone = condense(question, previous_questions);
         let resolving = self.resolve(&limits.documents);
         let documents = deadline.or_cancelled(cancel, "while its documents were looked for", resolving).await??;
-        let start = Instant::now();
-        let embed = EmbedQuery { text: standalone.text.clone(), deadline, cancel: cancel.clone() };
-        let embedding = ask(deadline, cancel, "embedder", self.embedding.send(embed)).await?;
-        let embedded = Instant::now();
         let top_k = limits.top_k.unwrap_or(self.settings.top_k);
-        let context_chars = self.settings.context_chars;
-        let query = SearchQuery { text: standalone.text.clone(), embedding, top_k, context_chars, documents };
-        let search = Search { query, deadline, cancel: cancel.clone() };
-        let found = ask(deadline, cancel, "retriever", self.retriever.send(search)).await?;
-        Ok(Retrieved {
-            question: standalone.text,
-            was_rewritten: standalone.was_rewritten,
-            passages: found.passages,
-            relevance: found.relevance,
-            embed: embedded - start,
-            retrieve: embedded.elapsed(),
-        })
+        let scope = SearchScope { top_k, context_chars: self.settings.context_chars, documents };
+        let finder = Finder { embedding: self.embedding.clone(), retriever: self.retriever.clone() };
+        finder.find(question, previous_questions, &scope, deadline, cancel).await
     }
 
     async fn resolve(&self, patterns: &[String]) -> Result<Vec<DocumentId>, TurnError> {
         if patterns.is_empty() { Ok(Vec::new()) } else { self.documents.resolve(patterns.to_vec()).await }
     }
-}
-
-/// An actor's answer, within the time allowed. Actors keep the deadline themselves; this one is for an actor that does not answer.
-async fn ask<T>(
-    deadline: Deadline,
-    cancel: &CancelToken,
-    who: &str,
-    sent: impl Future<Output = Result<Result<T, TurnError>, MailboxError>>,
-) -> Result<T, TurnError> {
-    let answer = deadline.or_cancelled(cancel, &format!("while the {who} was asked"), sent).await?;
-    answer.unwrap_or_else(|_| Err(gone(who)))
-}
-
-fn gone(what: &str) -> TurnError {
-    TurnError::new(ErrorCode::Unavailable, format!("the {what} is not there, try again"))
-        .retry_after(Duration::from_secs(1))
 }
 
 /// One turn on its way.
@@ -253,8 +207,9 @@ impl Turn {
 
     async fn retrieve(&mut self, deadline: Deadline) -> Result<Retrieved, TurnError> {
         let previous: Vec<&str> = self.history.iter().map(|exchange| exchange.question.as_str()).collect();
-        if condense(&self.request.message, &previous).was_rewritten {
-            self.scribe.reach(WorkflowNode::RewriteQuery, "Reading the question together with the one before it");
+        if readings(&self.request.message, &previous).together.is_some() {
+            let message = "Reading the question by itself, and together with the one before it";
+            self.scribe.reach(WorkflowNode::RewriteQuery, message);
         }
         self.scribe.reach(WorkflowNode::Retrieve, "Searching the course materials");
         let options = &self.request.options;

@@ -3,19 +3,15 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use actix::{Actor as _, Addr};
+use actix::Actor as _;
 use anyhow::Context as _;
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::conversation::StartTurn;
 use mentor_actors::conversations::{Conversation, Open};
 use mentor_actors::deadline::Deadline;
-use mentor_actors::domain::{
-    AnswerOptions, Completion, ConversationId, Found, TurnError, TurnEvent, TurnId, TurnRequest,
-};
-use mentor_actors::embedding::{EmbedQuery, EmbeddingPoolActor};
-use mentor_actors::ports::SearchQuery;
-use mentor_actors::query::condense;
-use mentor_actors::retrieval::{RetrieverActor, Search};
+use mentor_actors::domain::{AnswerOptions, Completion, ConversationId, TurnEvent, TurnId, TurnRequest};
+use mentor_actors::embedding::EmbeddingPoolActor;
+use mentor_actors::finder::{Finder, SearchScope};
 
 use super::silent;
 use crate::cli::EvalArgs;
@@ -89,31 +85,6 @@ fn measure(config: &Config, name: &str, all: &[Question], arguments: &EvalArgs) 
     Ok(Run::new(name.to_owned(), config.min_score, outcomes, answers))
 }
 
-/// What answers "which passages for this question, after that history?".
-struct Finder {
-    embedding: Addr<EmbeddingPoolActor>,
-    retriever: Addr<RetrieverActor>,
-    context_chars: usize,
-}
-
-impl Finder {
-    /// Searches as a turn does, only deeper; the question as searched for, and the passages.
-    async fn find(&self, question: &str, before: &[&str]) -> Result<(String, Found), TurnError> {
-        let (deadline, cancel) = (Deadline::after(PATIENCE), CancelToken::default());
-        let text = condense(question, before).text;
-        let embed = EmbedQuery { text: text.clone(), deadline, cancel: cancel.clone() };
-        let embedding = self.embedding.send(embed).await.map_err(|_| stopped())??;
-        let (searched, context_chars) = (text.clone(), self.context_chars);
-        let query = SearchQuery { text: searched, embedding, top_k: DEPTH, context_chars, documents: Vec::new() };
-        let found = self.retriever.send(Search { query, deadline, cancel }).await.map_err(|_| stopped())??;
-        Ok((text, found))
-    }
-}
-
-fn stopped() -> TurnError {
-    TurnError::new(mentor_actors::domain::ErrorCode::Internal, "the actors stopped")
-}
-
 async fn find_all(
     config: &Config,
     retrieval: &Retrieval,
@@ -125,15 +96,18 @@ async fn find_all(
     let finder = Finder {
         embedding: EmbeddingPoolActor::new(retrieval.embedding.workers.clone()).start(),
         retriever: retrieval.retriever(config, &silent(), pulse).start(),
-        context_chars: engines::context_chars(config),
     };
+    // As a turn searches, only deeper.
+    let context_chars = engines::context_chars(config);
+    let scope = SearchScope { top_k: DEPTH, context_chars, documents: Vec::new() };
     let mut outcomes = Vec::with_capacity(asked.len());
     for question in asked {
         let before: Vec<&str> = history(question, all).iter().map(|earlier| earlier.question.as_str()).collect();
         let start = Instant::now();
-        let found = finder.find(&question.question, &before).await;
-        let (searched, found) = found.with_context(|| format!("question {}", question.id))?;
-        outcomes.push(judge(question, &searched, &found, start.elapsed()));
+        let (deadline, cancel) = (Deadline::after(PATIENCE), CancelToken::default());
+        let found = finder.find(&question.question, &before, &scope, deadline, &cancel).await;
+        let found = found.with_context(|| format!("question {}", question.id))?;
+        outcomes.push(judge(question, &found, start.elapsed()));
     }
     Ok(outcomes)
 }

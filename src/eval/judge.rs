@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mentor_actors::domain::{Found, Passage, ScoredPassage};
+use mentor_actors::domain::{Passage, ScoredPassage};
+use mentor_actors::finder::Retrieved;
 use mentor_actors::prompt::place_of;
 use serde::Serialize;
 
@@ -69,14 +70,14 @@ fn as_ms<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, 
     serializer.serialize_f64((time.as_secs_f64() * 1e4).round() / 10.0)
 }
 
-/// Counts what was found for a question, which was searched for as `searched`.
+/// Counts what was found for a question.
 #[must_use]
-pub fn judge(question: &Question, searched: &str, found: &Found, latency: Duration) -> Outcome {
+pub fn judge(question: &Question, found: &Retrieved, latency: Duration) -> Outcome {
     let passages = &found.passages;
     Outcome {
         id: question.id.clone(),
         kind: question.kind.clone(),
-        question: searched.to_owned(),
+        question: found.question.clone(),
         rank: passages.iter().position(|scored| answers(question, &scored.passage)).map(|index| index + 1),
         ndcg: ndcg(question, passages),
         relevance: found.relevance,
@@ -200,8 +201,15 @@ pub(super) mod tests {
     }
 
     fn judged(question: &Question, passages: &[ScoredPassage]) -> Outcome {
-        let found = Found { passages: passages.to_vec(), relevance: 0.7 };
-        judge(question, "why?", &found, Duration::ZERO)
+        let found = Retrieved {
+            question: "why?".into(),
+            was_rewritten: false,
+            passages: passages.to_vec(),
+            relevance: 0.7,
+            embed: Duration::ZERO,
+            retrieve: Duration::ZERO,
+        };
+        judge(question, &found, Duration::ZERO)
     }
 
     #[test]

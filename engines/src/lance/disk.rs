@@ -25,7 +25,7 @@ pub(super) async fn search(dataset: &Dataset, query: &SearchQuery) -> Result<Fou
         let place = |hit: &ScoredPassage| (hit.passage.chunk_id.clone(), hit.passage.document_id.clone());
         b.score.total_cmp(&a.score).then_with(|| place(a).cmp(&place(b)))
     });
-    let relevance = hits.first().map_or(0.0, |best| ranking::answerable(best.score, None));
+    let relevance = hits.first().map_or(0.0, |best| ranking::answerable_by_likeness(best.score));
     for hit in &mut hits {
         hit.score = ranking::relevance(hit.score);
     }

@@ -7,8 +7,8 @@
 use std::collections::{HashSet, VecDeque};
 
 use mentor_actors::domain::{CharSpan, Found, Passage, ScoredPassage};
-use mentor_actors::ranking;
-use mentor_index::words;
+use mentor_actors::ranking::{self, Evidence};
+use mentor_index::{Bm25, words};
 
 use super::error::StoreError;
 use super::hit::{Hit, Scored as _};
@@ -34,10 +34,11 @@ const ROOM: usize = 780;
 pub(super) fn select(
     segments: &[ScoredSegment],
     index: Option<&ScoredIndex>,
+    question: &Bm25,
     top_k: usize,
     context_chars: usize,
 ) -> Result<Found, StoreError> {
-    let (hits, relevance) = distinct(segments, index, top_k)?;
+    let (hits, relevance) = distinct(segments, index, question, top_k)?;
     let mut places: Vec<Growing> = hits.into_iter().map(Growing::new).collect();
     grow(&mut places, context_chars)?;
     Ok(Found { passages: places.into_iter().map(Growing::into_passage).collect(), relevance })
@@ -47,17 +48,28 @@ pub(super) fn select(
 fn distinct<'s>(
     segments: &'s [ScoredSegment],
     index: Option<&'s ScoredIndex>,
+    question: &Bm25,
     top_k: usize,
 ) -> Result<(Vec<Hit<'s>>, f32), StoreError> {
     // Many pages have a few good chunks.
-    let mut reach = top_k * 4;
+    let mut reach = (top_k * 4).max(ranking::FIELD);
     loop {
         let of_index = index.map(|index| index.best(reach)).transpose()?;
         let best = |of: fn(&ScoredSegment) -> f32, at_least: f32| segments.iter().map(of).fold(at_least, f32::max);
         let (likeness, words) = of_index.as_ref().map_or((f32::NEG_INFINITY, 0.0), BestOfIndex::likeness_and_words);
         let best_words = best(|segment| segment.best_words, words);
-        let relevance = ranking::answerable(best(|segment| segment.best_likeness, likeness), Some(best_words));
+        let best_likeness = best(|segment| segment.best_likeness, likeness);
         let candidates = candidates(segments, of_index, reach)?;
+        let relevance = match candidates.first() {
+            Some(first) => ranking::answerable(&Evidence {
+                likeness: best_likeness,
+                words: best_words,
+                lead: candidates.get(ranking::FIELD - 1).map(|last| first.score - last.score),
+                terms: question.terms(),
+                unknown: question.unknown(),
+            }),
+            None => 0.0,
+        };
         let are_all = candidates.len() < reach;
         let mut kept: Vec<Hit> = Vec::with_capacity(top_k);
         for candidate in candidates {

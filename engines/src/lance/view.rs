@@ -157,7 +157,7 @@ impl View {
         let scored: Vec<ScoredSegment> =
             segments().map(|segment| segment.score(&query.embedding, &words, wanted.as_ref())).collect();
         let sealed = sealed.as_ref().map(|sealed| sealed.score(&query.embedding, &words, wanted.as_ref()));
-        selection::select(&scored, sealed.as_ref(), query.top_k, query.context_chars)
+        selection::select(&scored, sealed.as_ref(), &words, query.top_k, query.context_chars)
     }
 }
 

@@ -10,10 +10,12 @@
 //! |---|---|
 //! | `builder` | reads texts |
 //! | `entries` | a term's rows as bytes, and back |
+//! | `spelling` | what a term that stands nowhere was meant to be |
 //! | here | searching |
 
 mod builder;
 mod entries;
+mod spelling;
 
 use std::ops::Range;
 
@@ -51,9 +53,11 @@ pub struct Words {
 /// The terms of a question as a whole corpus sees them.
 #[derive(Debug)]
 pub struct Bm25 {
-    /// With their weights: inverse document frequencies, which together make 1. A term that stands nowhere is the rarest of
-    /// all: a question with such terms is never answered wholly.
+    /// With their weights: inverse document frequencies, which together make 1. A term that stands nowhere, nor one like it, is
+    /// the rarest of all: a question with such terms is never answered wholly.
     terms: Vec<(String, f32)>,
+    /// Part of all weights that lies in terms that stand nowhere.
+    unknown: f32,
     /// Terms of a row.
     average_length: f32,
 }
@@ -64,15 +68,40 @@ impl Bm25 {
     pub fn new<'w>(terms: Vec<String>, parts: impl Iterator<Item = &'w Words> + Clone) -> Self {
         let rows: usize = parts.clone().map(|part| part.lengths.len()).sum();
         let all_terms: u64 = parts.clone().map(|part| part.terms_of_rows).sum();
-        let weigh = |term: String| {
-            let with: usize = parts.clone().map(|part| part.row_count(&term)).sum();
-            let weight = (1.0 + (rows as f32 - with as f32 + 0.5) / (with as f32 + 0.5)).ln();
-            (term, weight)
-        };
-        let mut terms: Vec<(String, f32)> = terms.into_iter().map(weigh).collect();
+        let rows_with = |term: &str| parts.clone().map(|part| part.row_count(term)).sum::<usize>();
+        let mut weighed: Vec<(String, f32)> = Vec::with_capacity(terms.len());
+        let mut unknown = 0.0;
+        for mut term in terms {
+            let mut with = rows_with(&term);
+            if with == 0
+                && let Some(meant) = spelling::nearest(&term, parts.clone())
+            {
+                with = rows_with(&meant);
+                term = meant;
+            }
+            if !weighed.iter().any(|(known, _)| *known == term) {
+                let weight = (1.0 + (rows as f32 - with as f32 + 0.5) / (with as f32 + 0.5)).ln();
+                unknown += if with == 0 { weight } else { 0.0 };
+                weighed.push((term, weight));
+            }
+        }
+        let mut terms = weighed;
         let all_weights: f32 = terms.iter().map(|(_, weight)| weight).sum();
         terms.iter_mut().for_each(|(_, weight)| *weight /= all_weights);
-        Self { terms, average_length: (all_terms as f32 / rows.max(1) as f32).max(1.0) }
+        let unknown = if terms.is_empty() { 0.0 } else { unknown / all_weights };
+        Self { terms, unknown, average_length: (all_terms as f32 / rows.max(1) as f32).max(1.0) }
+    }
+
+    /// How many different terms there are.
+    #[must_use]
+    pub fn terms(&self) -> usize {
+        self.terms.len()
+    }
+
+    /// Part of the weight that lies in terms that stand nowhere, 0 to 1.
+    #[must_use]
+    pub fn unknown(&self) -> f32 {
+        self.unknown
     }
 
     /// Whether there is nothing to look for.
@@ -137,22 +166,38 @@ impl Words {
         self.number_of(term).map_or(0, |number| self.row_counts[number] as usize)
     }
 
+    /// Terms with the first letter of `term`, and how many rows have them.
+    fn terms_that_begin_like(&self, term: &str) -> impl Iterator<Item = (&str, usize)> {
+        let letter = term.chars().next().map_or(0, char::len_utf8);
+        let beginning = &term.as_bytes()[..letter];
+        let from = self.first_from(beginning);
+        let texts = (from..self.text_ends.len()).map(|number| (self.text(number), self.row_counts[number] as usize));
+        let alike = texts.take_while(move |(text, _)| text.starts_with(beginning));
+        // Only a damaged file has terms that are no text.
+        alike.filter_map(|(text, rows)| Some((std::str::from_utf8(text).ok()?, rows)))
+    }
+
     fn entries_of(&self, term: &str) -> Entries<'_> {
         Entries::of(self.number_of(term).map_or(&[], |number| &self.entries[between(&self.entry_ends, number)]))
     }
 
     fn number_of(&self, term: &str) -> Option<usize> {
-        let text = |number: usize| &self.texts[between(&self.text_ends, number)];
+        let number = self.first_from(term.as_bytes());
+        (number < self.text_ends.len() && self.text(number) == term.as_bytes()).then_some(number)
+    }
+
+    /// Number of the first term that does not come before `text`.
+    fn first_from(&self, text: &[u8]) -> usize {
         let (mut low, mut high) = (0, self.text_ends.len());
         while low < high {
             let middle = usize::midpoint(low, high);
-            match text(middle).cmp(term.as_bytes()) {
-                std::cmp::Ordering::Equal => return Some(middle),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
+            if self.text(middle) < text { low = middle + 1 } else { high = middle }
         }
-        None
+        low
+    }
+
+    fn text(&self, number: usize) -> &[u8] {
+        &self.texts[between(&self.text_ends, number)]
     }
 }
 
@@ -239,6 +284,16 @@ mod tests {
     fn a_term_that_stands_nowhere_lowers_every_score() {
         let words = documents(&["heap tree", "list"]);
         assert!(scores(&[&words], "heap")[0] > 2.0 * scores(&[&words], "heap zebra")[0]);
+        let bm25 = |question: &str| Bm25::new(Analyser::english().question_terms(question), std::iter::once(&words));
+        assert!((0.5..1.0).contains(&bm25("heap zebra").unknown()), "the rarest of all weighs most");
+        assert_eq!([bm25("heap").unknown(), bm25("zebra").unknown(), bm25("").unknown()], [0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_slip_of_the_finger_finds_what_was_meant() {
+        let words = documents(&["semaphore mutex", "list"]);
+        assert_eq!(scores(&[&words], "semapohre"), scores(&[&words], "semaphore"));
+        assert_eq!(scores(&[&words], "semaphore semapohre"), scores(&[&words], "semaphore"));
     }
 
     #[test]
