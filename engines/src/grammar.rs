@@ -12,8 +12,10 @@ use std::str::Chars;
 /// Most characters, sets and references with all references and repetitions written out: so many places in the grammar can be
 /// possible at once, and each is held against the whole vocabulary.
 const MAX_PARTS: usize = 2_000;
-/// Brackets within brackets.
+/// Brackets within brackets, and repetitions of repetitions.
 const MAX_NESTING: usize = 32;
+/// Parts within parts, through all rules: readers of grammars go down on their stack, llama.cpp's too.
+const MAX_DEPTH: usize = 500;
 /// Rules; they may refer to each other in a chain.
 const MAX_RULES: usize = 200;
 /// Where an answer begins.
@@ -36,7 +38,7 @@ pub(crate) fn check_grammar(grammar: &str) -> Result<(), String> {
     if !rules.contains_key(ROOT) {
         return Err(format!("it has no rule \"{ROOT}\""));
     }
-    let mut sizes = Sizes { rules: &rules, known: HashMap::new(), open: HashSet::new() };
+    let mut sizes = Sizes { rules: &rules, known: HashMap::new(), open: HashSet::new(), depth: 0 };
     for name in rules.keys() {
         sizes.of_rule(name)?;
     }
@@ -49,6 +51,7 @@ struct Sizes<'a> {
     known: HashMap<&'a str, usize>,
     /// Rules that are being counted: a reference to one of them is a recursion.
     open: HashSet<&'a str>,
+    depth: usize,
 }
 
 impl<'a> Sizes<'a> {
@@ -60,27 +63,41 @@ impl<'a> Sizes<'a> {
         if !self.open.insert(name) {
             return Err(format!("the rule \"{name}\" refers to itself: use *, + or {{m,n}} instead"));
         }
-        let size = self.of_all(parts)?;
+        let size = self.of_all(name, parts)?;
         self.open.remove(name);
-        if size > MAX_PARTS {
-            return Err(format!("the rule \"{name}\" has {size} parts when written out, {MAX_PARTS} are allowed"));
-        }
         self.known.insert(name, size);
         Ok(size)
     }
 
-    fn of_all(&mut self, parts: &'a [Part]) -> Result<usize, String> {
-        parts.iter().try_fold(1_usize, |sum, part| Ok(sum.saturating_add(self.of(part)?)))
+    fn of_all(&mut self, name: &'a str, parts: &'a [Part]) -> Result<usize, String> {
+        parts.iter().try_fold(1, |sum, part| within(name, self.of(name, part)?.saturating_add(sum)))
     }
 
-    fn of(&mut self, part: &'a Part) -> Result<usize, String> {
-        match part {
-            Part::Text(size) => Ok(*size),
-            Part::Rule(name) => self.of_rule(name),
-            Part::Group(parts) => self.of_all(parts),
-            Part::Repeated(part, times) => Ok((self.of(part)? + 1).saturating_mul(*times)),
+    /// The parts of a part of the rule `name`. What is in it is held against the limit first: nothing outgrows a number.
+    fn of(&mut self, name: &'a str, part: &'a Part) -> Result<usize, String> {
+        if self.depth == MAX_DEPTH {
+            return Err(format!("the rule \"{name}\" is in more than {MAX_DEPTH} others and brackets"));
         }
+        self.depth += 1;
+        let size = match part {
+            Part::Text(size) => within(name, *size),
+            Part::Rule(other) => self.of_rule(other),
+            Part::Group(parts) => self.of_all(name, parts),
+            Part::Repeated(part, times) => {
+                let once = self.of(name, part)?.saturating_add(1);
+                within(name, once.saturating_mul(*times))
+            }
+        };
+        self.depth -= 1;
+        size
     }
+}
+
+fn within(name: &str, size: usize) -> Result<usize, String> {
+    if size > MAX_PARTS {
+        return Err(format!("the rule \"{name}\" has {size} parts or more when written out, {MAX_PARTS} are allowed"));
+    }
+    Ok(size)
 }
 
 /// Reads GBNF.
@@ -139,7 +156,7 @@ impl<'a> Reader<'a> {
     /// One part with what repeats it.
     fn repeated(&mut self) -> Result<Part, String> {
         let mut part = self.part()?;
-        loop {
+        for _ in 0..=MAX_NESTING {
             self.skip_space(self.nesting > 0);
             let times = match self.chars.peek() {
                 // `x+` is `x x*`.
@@ -154,6 +171,7 @@ impl<'a> Reader<'a> {
             self.next();
             part = Part::Repeated(Box::new(part), times);
         }
+        Err(self.wrong(&format!("a part is repeated more than {MAX_NESTING} times over")))
     }
 
     fn part(&mut self) -> Result<Part, String> {
@@ -349,6 +367,14 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_so_deep_that_a_stack_ends() {
+        assert!(refused(&format!("root ::= \"a\"{}", "?".repeat(8_000))).contains("more than 32 times over"));
+        let bracketed = |n: usize| format!("r{n} ::= {}r{}{}\n", "(".repeat(30), n - 1, ")?".repeat(30));
+        let chain: String = (1..60).map(bracketed).collect();
+        assert!(refused(&format!("root ::= r59\nr0 ::= \"x\"\n{chain}")).contains("more than 500 others"));
+    }
+
+    #[test]
     fn recursion_is_refused_also_around_corners() {
         assert!(refused("root ::= \"a\" root | \"b\"").contains("refers to itself"));
         assert!(refused("root ::= a\na ::= \"x\" b\nb ::= a?").contains("refers to itself"));
@@ -358,7 +384,18 @@ mod tests {
     fn a_grammar_that_grows_when_written_out_is_refused() {
         let doubling: String = (1..40).map(|n| format!("r{n} ::= r{} r{}\n", n - 1, n - 1)).collect();
         assert!(refused(&format!("root ::= r39\nr0 ::= \"x\"\n{doubling}")).contains("2000 are allowed"));
-        assert!(refused("root ::= (([a-z]{1,30}){1,30}){1,30}").contains("parts when written out"));
+        assert!(refused("root ::= (([a-z]{1,30}){1,30}){1,30}").contains("or more when written out"));
+    }
+
+    #[test]
+    fn no_repetition_of_repetitions_is_so_large_that_it_counts_as_small() {
+        // As written out it has 2^64 - 1 parts, and one more is none.
+        let largest = r#"root ::= (((((((((("a"?){1000}){666}){500}){400}){333}){285}){250}){222}){200})"#;
+        assert!(refused(largest).contains("2000 are allowed"));
+        let deepest = format!("root ::= {}\"a\"{}", "(".repeat(32), "){2000}".repeat(32));
+        assert!(refused(&deepest).contains("2000 are allowed"));
+        let chain: String = (1..150).map(|n| format!("r{n} ::= r{}{{2000}}\n", n - 1)).collect();
+        assert!(refused(&format!("root ::= r149\nr0 ::= \"x\"\n{chain}")).contains("2000 are allowed"));
     }
 
     #[test]

@@ -40,6 +40,10 @@ impl Odds {
         if right < needed {
             return 0;
         }
+        // What was never wrong lately rounds to certainty, whose logarithm is no divisor.
+        if right >= 1.0 {
+            return longest;
+        }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive, and capped
         let guesses = (needed.ln() / right.ln()).min(longest as f32) as usize;
         guesses.max(1).min(longest)
@@ -147,6 +151,18 @@ mod tests {
         assert_eq!([0.95, 0.9, 0.7, 0.5, 0.3].map(|right| guesses(right, 0.4)), [16, 8, 2, 1, 0]);
         assert_eq!(guesses(0.5, 0.0), 16, "what costs nothing is always worth it");
         assert_eq!(guesses(0.9, 1.5), 0);
+    }
+
+    #[test]
+    fn guesses_that_are_always_right_stay_as_long_as_they_may_be() {
+        let mut drafter = Drafter::new(8);
+        for length in 0..500 {
+            drafter.learn(8, 8, length, 0.3);
+        }
+        assert_eq!(drafter.odds.probability(), 1.0, "what went wrong is rounded away");
+        for break_even in [0.3, 1.0] {
+            assert_eq!(drafter.guess(&tokens(&[1, 2, 3, 4, 5, 6, 7, 8, 9]).repeat(2), 8, break_even).len(), 8);
+        }
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! The port: generations in slots, on a decoder that evaluates batches for all of them.
+//! The port: generations in slots, on a decoder that evaluates batches for all of them. What sequences keep, lose and get back
+//! is in `prefixes`.
+
+mod prefixes;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,12 +9,12 @@ use std::time::Instant;
 use super::answer::Answer;
 use super::cost::StepCost;
 use super::draft::Drafter;
-use super::scheduler::{Feed, Placement, Plan, Scheduler};
+use super::plan::{Feed, Plan};
+use super::scheduler::Scheduler;
 use super::states::StateCache;
 use crate::domain::EngineError;
 use crate::ports::{
-    BatchToken, Begun, Decoder, EncodedPrompt, Evaluation, Generation, GenerationEngine, PromptMessage, Sequence, Slot,
-    SlotOutput,
+    BatchToken, Begun, Decoder, Evaluation, Generation, GenerationEngine, PromptMessage, Slot, SlotOutput,
 };
 use crate::telemetry::{Measurement, Telemetry};
 
@@ -31,6 +34,9 @@ pub struct BatchEngine<D: Decoder> {
     slots: Vec<Option<Writing>>,
     states: StateCache<D::State>,
     cost: StepCost,
+    /// Whether the decoder can forget a part of a sequence, as far as is known. Where it cannot, a wrong guess costs everything
+    /// that was evaluated.
+    forgets_parts: bool,
     settings: BatchSettings,
     telemetry: Arc<dyn Telemetry>,
 }
@@ -39,8 +45,6 @@ pub struct BatchEngine<D: Decoder> {
 struct Writing {
     answer: Answer,
     drafter: Drafter,
-    /// Length of the part of its prompt that all share, while that is to be copied.
-    shares: Option<usize>,
 }
 
 impl<D: Decoder> BatchEngine<D> {
@@ -53,6 +57,7 @@ impl<D: Decoder> BatchEngine<D> {
             slots: std::iter::repeat_with(|| None).take(shape.sequences).collect(),
             states: StateCache::new(settings.state_bytes),
             cost: StepCost::default(),
+            forgets_parts: true,
             decoder,
             settings,
             telemetry,
@@ -77,64 +82,11 @@ impl<D: Decoder> BatchEngine<D> {
         Err(EngineError::Failed(format!("slot {slot} of {slots} is taken or not there")))
     }
 
-    /// Finds a sequence for the prompt and leaves in it what it can reuse.
-    fn prepare(&mut self, prompt: &EncodedPrompt, scope: &str) -> Result<Placement, EngineError> {
-        let none = || EngineError::Failed("all sequences are taken".into());
-        let placement = self.scheduler.place(prompt, scope).ok_or_else(none)?;
-        self.save_displaced(placement.sequence, scope);
-        self.fill(placement, prompt, scope).inspect_err(|_| {
-            // Nobody knows what it holds now: it must not be taken for what it held before.
-            self.scheduler.forget(placement.sequence);
-            drop(self.decoder.keep(placement.sequence, 0));
-        })
-    }
-
-    fn fill(&mut self, placement: Placement, prompt: &EncodedPrompt, scope: &str) -> Result<Placement, EngineError> {
-        if self.states.reusable(prompt, scope) > placement.kept
-            && let Some(kept) = self.restore(placement.sequence, prompt, scope)?
-        {
-            return Ok(Placement { kept, ..placement });
-        }
-        let kept = self.decoder.keep(placement.sequence, placement.kept)?;
-        Ok(Placement { kept, ..placement })
-    }
-
-    /// Copies what another conversation left in a sequence, before it is lost. Without a copy it is read again one day.
-    fn save_displaced(&mut self, sequence: Sequence, scope: &str) {
-        let Some((tokens, owner)) = self.scheduler.held(sequence) else { return };
-        if owner == scope || !self.states.wants(tokens.len()) {
-            return;
-        }
-        match self.decoder.save(sequence) {
-            Ok(state) => self.states.insert(Some(owner), tokens, D::state_bytes(&state), state),
-            Err(error) => tracing::warn!(%error, "an idle conversation is not kept in memory"),
-        }
-        self.telemetry.record(Measurement::StateBytes(self.states.bytes()));
-    }
-
-    /// Puts the best saved state into a sequence; says how much of the prompt it brought. `None` where there is no room for it.
-    fn restore(
-        &mut self,
-        sequence: Sequence,
-        prompt: &EncodedPrompt,
-        scope: &str,
-    ) -> Result<Option<usize>, EngineError> {
-        let Some(saved) = self.states.find(prompt, scope) else { return Ok(None) };
-        let Some(forgotten) = self.scheduler.free_cells(saved.tokens, sequence) else { return Ok(None) };
-        for other in forgotten {
-            self.decoder.keep(other, 0)?;
-        }
-        self.decoder.keep(sequence, 0)?;
-        self.scheduler.forget(sequence);
-        if let Err(error) = self.decoder.restore(sequence, self.states.state(&saved)) {
-            tracing::warn!(%error, "a saved conversation could not be restored and is read again");
-            return Ok(Some(self.decoder.keep(sequence, 0)?));
-        }
-        self.decoder.keep(sequence, saved.reusable).map(Some)
-    }
-
     /// Guesses for all slots that write.
     fn propose(&mut self) {
+        if !self.forgets_parts {
+            return;
+        }
         let break_even = self.cost.break_even(self.scheduler.writing());
         for (slot, writing) in self.slots.iter_mut().enumerate() {
             let Some(writing) = writing.as_mut().filter(|_| self.scheduler.is_writing(slot)) else { continue };
@@ -146,8 +98,8 @@ impl<D: Decoder> BatchEngine<D> {
     }
 
     fn carry_out(&mut self, plan: Plan, outputs: &mut Vec<(Slot, SlotOutput)>) -> Result<(), EngineError> {
-        for sequence in plan.forget {
-            self.decoder.keep(sequence, 0)?;
+        for forgotten in plan.forget {
+            self.forget(forgotten)?;
         }
         for slot in plan.failed {
             let reason = "there is no room left for this answer: the context of all conversations is full";
@@ -176,16 +128,17 @@ impl<D: Decoder> BatchEngine<D> {
             if feed.completes {
                 self.choose(feed, row - 1, outputs)?;
             } else {
-                self.copy_shared(feed);
                 outputs.push((feed.slot, SlotOutput::Prefilled));
             }
             row += feed.drafted;
         }
         let took = start.elapsed();
-        if batch.iter().all(|feed| feed.tokens == 1) {
+        if !batch.iter().any(Feed::reads) {
             self.cost.observe(batch.len(), rows.len() - batch.len(), took);
         }
         self.telemetry.record(Measurement::BatchEvaluated { rows: rows.len(), took });
+        // Not before it is known what every sequence of the batch holds: copies need room too.
+        batch.iter().try_for_each(|feed| self.copy_shared(feed))?;
         Ok(true)
     }
 
@@ -249,25 +202,10 @@ impl<D: Decoder> BatchEngine<D> {
             let break_even = self.cost.break_even(self.scheduler.writing());
             writing.drafter.learn(feed.drafted, right, self.scheduler.tokens(slot).len(), break_even);
             self.telemetry.record(Measurement::Drafted { guessed: feed.drafted, right });
-            self.decoder.keep(feed.sequence, self.scheduler.evaluated(slot))?;
+            let kept = self.keep(feed.sequence, self.scheduler.evaluated(slot))?;
+            self.scheduler.holds(slot, kept);
         }
         Ok(())
-    }
-
-    /// Copies the part of the prompt that all conversations share, when exactly that is evaluated. Without a copy everybody
-    /// reads it.
-    fn copy_shared(&mut self, feed: &Feed) {
-        let evaluated = self.scheduler.evaluated(feed.slot);
-        let Some(writing) = self.slots.get_mut(feed.slot).and_then(Option::as_mut) else { return };
-        if writing.shares.take_if(|shared| *shared == evaluated).is_none() {
-            return;
-        }
-        let tokens = &self.scheduler.tokens(feed.slot)[..evaluated];
-        match self.decoder.save(feed.sequence) {
-            Ok(state) => self.states.insert(None, tokens, D::state_bytes(&state), state),
-            Err(error) => tracing::warn!(%error, "the system message is not kept in memory"),
-        }
-        self.telemetry.record(Measurement::StateBytes(self.states.bytes()));
     }
 }
 
@@ -299,13 +237,11 @@ impl<D: Decoder> GenerationEngine for BatchEngine<D> {
         let room = answer_room(prompt_tokens, self.context_tokens())?;
         self.decoder.begin_sampling(slot, &generation.sampling)?;
         let placement = self.prepare(&prompt, scope).inspect_err(|_| self.decoder.end_sampling(slot))?;
-        let copies =
-            prompt.shared > placement.kept && self.states.wants(prompt.shared) && !self.states.has_shared(&prompt);
-        let shares = copies.then_some(prompt.shared);
-        self.scheduler.admit(slot, placement, prompt, scope);
+        let copies = prompt.shared > placement.kept && self.wants_shared(&prompt.tokens[..prompt.shared]);
+        self.scheduler.admit(slot, placement, prompt, scope, copies);
         let answer = Answer::new(generation.max_tokens.min(room), &generation.stop);
         let drafter = Drafter::new(self.settings.draft_tokens);
-        self.slots[slot] = Some(Writing { answer, drafter, shares });
+        self.slots[slot] = Some(Writing { answer, drafter });
         Ok(Begun { prompt_tokens, cached_tokens: placement.kept })
     }
 

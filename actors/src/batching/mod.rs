@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `engine` | carries out what the scheduler plans, and turns tokens into events |
 //! | `scheduler` | who is in the next batch, and who gives way (pure) |
+//! | `plan` | what the scheduler says is to be done (pure) |
 //! | `reuse` | how much of an evaluated prompt a new one may keep (pure) |
 //! | `states` | evaluated tokens that left the decoder and may come back (pure) |
 //! | `draft` | guesses at what an answer says next (pure) |
@@ -18,6 +19,7 @@ mod answer;
 mod cost;
 mod draft;
 mod engine;
+pub mod plan;
 mod repetition;
 mod reuse;
 pub mod scheduler;

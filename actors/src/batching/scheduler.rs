@@ -8,67 +8,19 @@
 //! prompt so overtakes a long one, and none can be overtaken by more than its own length (the virtual finishing time of
 //! weighted fair queueing, Demers et al. 1989).
 //!
-//! When the cells run out, idle sequences are forgotten first, the least recently used before others; then the youngest
-//! generation is set back: its tokens leave the decoder, and are evaluated again when there is room. Only a generation that
-//! does not even fit alone fails.
+//! Who gives way when the cells run out is decided in `room`.
+
+mod room;
 
 use std::cmp::Reverse;
 
+use super::plan::{Feed, Forgotten, Placement, Plan};
 use super::reuse::{Evaluated, reusable_tokens};
 use crate::ports::{DecoderShape, EncodedPrompt, Sequence, Slot, Token};
-
-/// Cells that must be free for every running generation before one that was set back goes on, so that it is not set back
-/// again at once.
-const HEADROOM: usize = 32;
 
 /// Steps that answers leave to the prompts while several of them wait, one for each but the first: everybody's first word comes sooner, and
 /// tokens are cheaper the more answers are written together. Never more than so many in a row.
 const LONGEST_REST: usize = 4;
-
-/// Part of a batch: consecutive tokens of one generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Feed {
-    /// Whose.
-    pub slot: Slot,
-    /// Where they go.
-    pub sequence: Sequence,
-    /// Position of the first.
-    pub start: usize,
-    /// How many of its tokens.
-    pub tokens: usize,
-    /// How many guessed ones behind them, to be verified.
-    pub drafted: usize,
-    /// Whether nothing is left to evaluate after it, so that the next token can be chosen.
-    pub completes: bool,
-}
-
-impl Feed {
-    /// Rows it has in the batch.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.tokens + self.drafted
-    }
-}
-
-/// What to do next.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Plan {
-    /// Sequences to empty first.
-    pub forget: Vec<Sequence>,
-    /// Generations that fit nowhere and have failed.
-    pub failed: Vec<Slot>,
-    /// Batches to evaluate, one after the other.
-    pub batches: Vec<Vec<Feed>>,
-}
-
-/// Where a new generation goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Placement {
-    /// A sequence without an owner.
-    pub sequence: Sequence,
-    /// How many of the prompt's tokens it holds already.
-    pub kept: usize,
-}
 
 /// What a sequence without an owner holds.
 #[derive(Debug, Default)]
@@ -95,13 +47,15 @@ struct Run {
     due: u64,
     /// How many of its tokens all conversations share.
     shared: usize,
+    /// Whether these are to be copied once they are evaluated.
+    copies: bool,
     state: RunState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RunState {
     Active,
-    /// It lost its cells and waits for room.
+    /// It waits for room, because it lost its cells or came after one that did.
     SetBack,
     /// It has nothing more to evaluate.
     Finished,
@@ -114,6 +68,12 @@ impl Run {
         let aligned = (self.evaluated / batch_tokens + 1) * batch_tokens;
         let shared = if self.evaluated < self.shared { self.shared } else { self.tokens.len() };
         aligned.min(shared).min(self.tokens.len())
+    }
+
+    /// Whether it is about to read, and copy, what `other` is too.
+    fn copies_the_same(&self, other: &Self) -> bool {
+        let shared = |run: &Self| run.copies && run.evaluated < run.shared;
+        shared(self) && shared(other) && self.tokens[..self.shared] == other.tokens[..other.shared]
     }
 
     fn pending(&self) -> usize {
@@ -134,6 +94,8 @@ pub struct Scheduler {
     set_back: u64,
     /// Steps in a row in which answers were not written.
     rested: usize,
+    /// Whether the decoder had no room lately: until it evaluates something, nothing is guessed and nobody brought back.
+    refused: bool,
 }
 
 impl Scheduler {
@@ -142,31 +104,13 @@ impl Scheduler {
     pub fn new(shape: DecoderShape) -> Self {
         let idle = std::iter::repeat_with(|| Some(Idle::default())).take(shape.sequences).collect();
         let runs = std::iter::repeat_with(|| None).take(shape.sequences).collect();
-        Self { shape, runs, idle, begun: 0, read: 0, set_back: 0, rested: 0 }
+        Self { shape, runs, idle, begun: 0, read: 0, set_back: 0, rested: 0, refused: false }
     }
 
     /// Whether nobody has the slot. Slots that do not exist are never free.
     #[must_use]
     pub fn is_free(&self, slot: Slot) -> bool {
         self.runs.get(slot).is_some_and(Option::is_none)
-    }
-
-    /// Cells that hold tokens.
-    #[must_use]
-    pub fn cells_used(&self) -> usize {
-        let idle: usize = self.idle.iter().flatten().map(|idle| idle.tokens.len()).sum();
-        idle + self.runs.iter().flatten().map(|run| run.evaluated).sum::<usize>()
-    }
-
-    /// Cells that hold tokens of running generations.
-    fn cells_running(&self) -> usize {
-        self.runs.iter().flatten().map(|run| run.evaluated).sum()
-    }
-
-    /// How often a generation lost its cells to others.
-    #[must_use]
-    pub fn times_set_back(&self) -> u64 {
-        self.set_back
     }
 
     /// Leading tokens of `prompt` that some sequence without an owner holds and that scope may use.
@@ -197,25 +141,14 @@ impl Scheduler {
         Some((&idle.tokens, &idle.scope))
     }
 
-    /// Sequences to empty so that `cells` more are free, without touching a running generation; `None` where that does not
-    /// suffice.
-    pub fn free_cells(&mut self, cells: usize, except: Sequence) -> Option<Vec<Sequence>> {
-        let spared = self.held(except).map_or(0, |(tokens, _)| tokens.len());
-        if self.cells_running() + spared + cells > self.shape.cells {
-            return None;
-        }
-        let mut forget = Vec::new();
-        while self.cells_used() + cells > self.shape.cells {
-            forget.push(self.forget_oldest(Some(except))?);
-        }
-        Some(forget)
-    }
-
     /// A generation begins in a free slot, on a sequence without an owner that holds the first `kept` tokens of its prompt and
-    /// nothing else.
-    pub fn admit(&mut self, slot: Slot, placement: Placement, prompt: EncodedPrompt, scope: &str) {
+    /// nothing else. With `copies` what all share is copied when it is evaluated: nobody reads it at the same time.
+    pub fn admit(&mut self, slot: Slot, placement: Placement, prompt: EncodedPrompt, scope: &str, copies: bool) {
         let Placement { sequence, kept } = placement;
         debug_assert!(self.is_free(slot) && kept < prompt.tokens.len(), "a free slot, and something to evaluate");
+        // Whoever comes later waits behind those that were set back, or they would wait for ever.
+        let waits = self.runs_where(|run| run.state == RunState::SetBack).next().is_some();
+        let state = if waits { RunState::SetBack } else { RunState::Active };
         self.idle[sequence] = None;
         self.begun += 1;
         let pending = (prompt.tokens.len() - kept) as u64;
@@ -227,7 +160,8 @@ impl Scheduler {
             arrival: self.begun,
             due: self.read + pending,
             shared: prompt.shared,
-            state: RunState::Active,
+            copies,
+            state,
             tokens: prompt.tokens,
         });
     }
@@ -262,8 +196,39 @@ impl Scheduler {
         self.run(slot).map_or(0, |run| run.evaluated)
     }
 
-    /// Guesses at what a writing slot says next; they replace former ones.
+    /// The sequence of a slot holds so many of its tokens, and no more: it lost some, or got them from a copy.
+    pub fn holds(&mut self, slot: Slot, tokens: usize) {
+        if let Some(run) = self.run_mut(slot) {
+            run.evaluated = tokens.min(run.tokens.len());
+        }
+    }
+
+    /// What all share, when a slot has evaluated exactly that and it is to be copied; only once.
+    pub fn take_shared(&mut self, slot: Slot) -> Option<Vec<Token>> {
+        let run = self.run_mut(slot).filter(|run| run.copies && run.evaluated == run.shared)?;
+        run.copies = false;
+        Some(run.tokens[..run.shared].to_vec())
+    }
+
+    /// The slots that are to read `shared` first, now that there is a copy of it.
+    pub fn take_waiting_for(&mut self, shared: &[Token]) -> Vec<(Slot, Sequence)> {
+        let runs = self.runs.iter_mut().enumerate().filter_map(|(slot, run)| Some((slot, run.as_mut()?)));
+        let waiting = runs.filter(|(_, run)| {
+            let reads = run.copies && run.evaluated < run.shared && run.state == RunState::Active;
+            reads && &run.tokens[..run.shared] == shared
+        });
+        let copied = |(slot, run): (Slot, &mut Run)| {
+            run.copies = false;
+            (slot, run.sequence)
+        };
+        waiting.map(copied).collect()
+    }
+
+    /// Guesses at what a writing slot says next; they replace former ones. None are taken while the decoder has no room.
     pub fn propose(&mut self, slot: Slot, mut draft: Vec<Token>) {
+        if self.refused {
+            return;
+        }
         let room = self.run(slot).map_or(0, |run| self.shape.sequence_tokens.saturating_sub(run.tokens.len() + 1));
         draft.truncate(room);
         if let Some(run) = self.run_mut(slot).filter(|run| run.pending() == 1) {
@@ -281,7 +246,7 @@ impl Scheduler {
     pub fn plan(&mut self) -> Plan {
         let mut plan = Plan::default();
         self.bring_back();
-        let reading = self.active(|run| run.pending() > 1).count();
+        let reading = self.runs_where(|run| run.pending() > 1).count();
         let rest = reading.saturating_sub(1).min(LONGEST_REST);
         self.rested = if self.rested < rest { self.rested + 1 } else { 0 };
         loop {
@@ -292,72 +257,6 @@ impl Scheduler {
                 return plan;
             }
             self.make_room(&mut plan);
-        }
-    }
-
-    /// The decoder had no room for what was planned, against all expectation: somebody gives way all the same.
-    pub fn refused(&mut self) -> Plan {
-        let mut plan = Plan::default();
-        self.make_room(&mut plan);
-        plan
-    }
-
-    fn make_room(&mut self, plan: &mut Plan) {
-        if let Some(sequence) = self.forget_oldest(None) {
-            plan.forget.push(sequence);
-            return;
-        }
-        if self.runs.iter().flatten().any(|run| !run.draft.is_empty()) {
-            self.runs.iter_mut().flatten().for_each(|run| run.draft.clear());
-            return;
-        }
-        // What a finished one holds is only kept for later; then the youngest gives way, and only the last of all fails.
-        let active = self.active(|run| run.state == RunState::Active).count();
-        let gives_way = self.active(|run| run.evaluated > 0 || run.pending() > 0);
-        let victim = gives_way.max_by_key(|(_, run)| (run.state == RunState::Finished, run.arrival));
-        let Some((slot, _)) = victim else { return };
-        let Some(run) = self.run_mut(slot) else { return };
-        let running = run.state == RunState::Active;
-        plan.forget.push(run.sequence);
-        run.evaluated = 0;
-        run.state = if running && active > 1 { RunState::SetBack } else { RunState::Finished };
-        if run.state == RunState::SetBack {
-            self.set_back += 1;
-        } else if running {
-            plan.failed.push(slot);
-        }
-    }
-
-    fn forget_oldest(&mut self, except: Option<Sequence>) -> Option<Sequence> {
-        let idle = self.idle.iter().enumerate().filter_map(|(sequence, idle)| Some((sequence, idle.as_ref()?)));
-        let idle = idle.filter(|(sequence, idle)| !idle.tokens.is_empty() && Some(*sequence) != except);
-        let (sequence, _) = idle.min_by_key(|(_, idle)| idle.used)?;
-        self.forget(sequence);
-        Some(sequence)
-    }
-
-    /// A sequence without an owner holds nothing any more.
-    pub fn forget(&mut self, sequence: Sequence) {
-        if let Some(idle) = self.idle.get_mut(sequence).and_then(Option::as_mut) {
-            *idle = Idle::default();
-        }
-    }
-
-    /// Generations that were set back go on where there is room, the oldest first.
-    fn bring_back(&mut self) {
-        loop {
-            let active = self.runs.iter().flatten().filter(|run| run.pending() > 0).count();
-            let waiting = self.runs.iter().enumerate().filter_map(|(slot, run)| Some((slot, run.as_ref()?)));
-            let waiting = waiting.filter(|(_, run)| run.state == RunState::SetBack);
-            let Some((slot, run)) = waiting.min_by_key(|(_, run)| run.arrival) else { return };
-            let pending: usize = self.runs.iter().flatten().map(Run::pending).sum();
-            let wanted = self.cells_running() + pending + run.tokens.len() + HEADROOM * active;
-            if active > 0 && wanted > self.shape.cells {
-                return;
-            }
-            if let Some(run) = self.run_mut(slot) {
-                run.state = RunState::Active;
-            }
         }
     }
 
@@ -376,11 +275,15 @@ impl Scheduler {
 
     /// One token of every slot that writes, and guesses as far as the batch has room for them.
     fn writing_feeds(&self) -> Vec<Feed> {
-        let mut slots: Vec<(Slot, &Run)> = self.active(|run| run.pending() == 1).collect();
+        let mut slots: Vec<(Slot, &Run)> = self.runs_where(|run| run.pending() == 1).collect();
         // By sequence: where each has memory of its own, llama.cpp only evaluates neighbours together.
         slots.sort_by_key(|(_, run)| run.sequence);
         slots.truncate(self.shape.batch_tokens);
         let mut left = self.shape.batch_tokens - slots.len();
+        if self.shape.mixes && self.runs_where(|run| run.pending() > 1).next().is_some() {
+            // Guesses leave room in the batch to those who read.
+            left /= 2;
+        }
         let feed = |(slot, run): (Slot, &Run)| {
             let drafted = run.draft.len().min(left);
             left -= drafted;
@@ -390,11 +293,14 @@ impl Scheduler {
     }
 
     fn reading_feeds(&self, batch_tokens: usize) -> Vec<Feed> {
-        let mut slots: Vec<(Slot, &Run)> = self.active(|run| run.pending() > 1).collect();
+        let mut slots: Vec<(Slot, &Run)> = self.runs_where(|run| run.pending() > 1).collect();
         slots.sort_by_key(|(_, run)| (run.due, run.arrival));
         let mut left = batch_tokens;
         let mut feeds: Vec<Feed> = Vec::new();
         for (slot, run) in slots {
+            if feeds.iter().filter_map(|feed| self.run(feed.slot)).any(|other| other.copies_the_same(run)) {
+                continue;
+            }
             let (sequence, start) = (run.sequence, run.evaluated);
             let chunk = run.chunk_end(self.shape.batch_tokens) - start;
             // A chunk is cut only where answers that are written leave no room for a whole one.
@@ -409,19 +315,19 @@ impl Scheduler {
         feeds
     }
 
-    fn active(&self, wanted: impl Fn(&Run) -> bool) -> impl Iterator<Item = (Slot, &Run)> {
+    fn runs_where(&self, wanted: impl Fn(&Run) -> bool) -> impl Iterator<Item = (Slot, &Run)> {
         let runs = self.runs.iter().enumerate().filter_map(|(slot, run)| Some((slot, run.as_ref()?)));
         runs.filter(move |(_, run)| wanted(run))
     }
 
     /// A feed of the plan is in the decoder.
     pub fn fed(&mut self, feed: &Feed) {
-        let reading = feed.tokens > 1;
+        self.refused = false;
         if let Some(run) = self.run_mut(feed.slot) {
             run.evaluated += feed.tokens;
             run.draft.truncate(feed.drafted);
         }
-        if reading {
+        if feed.reads() {
             self.read += feed.tokens as u64;
         }
     }
@@ -467,5 +373,45 @@ impl Scheduler {
 impl Idle {
     fn reusable(&self, prompt: &EncodedPrompt, scope: &str) -> usize {
         reusable_tokens(Evaluated { tokens: &self.tokens, scope: &self.scope }, prompt, scope)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scheduler() -> Scheduler {
+        Scheduler::new(DecoderShape { sequences: 2, sequence_tokens: 100, cells: 150, batch_tokens: 16, mixes: true })
+    }
+
+    fn admit(scheduler: &mut Scheduler, slot: Slot, tokens: i32) {
+        let prompt = EncodedPrompt { tokens: (0..tokens).map(Token).collect(), shared: 0 };
+        scheduler.admit(slot, Placement { sequence: slot, kept: 0 }, prompt, "a", false);
+    }
+
+    fn feeds(scheduler: &mut Scheduler) -> Vec<(Slot, usize)> {
+        let plan = scheduler.plan();
+        plan.batches.iter().flatten().map(|feed| (feed.slot, feed.rows())).collect()
+    }
+
+    #[test]
+    fn guesses_leave_half_of_the_batch_to_those_who_read() {
+        let mut scheduler = scheduler();
+        admit(&mut scheduler, 0, 1);
+        scheduler.propose(0, vec![Token(1); 15]);
+        assert_eq!(feeds(&mut scheduler), [(0, 16)], "alone it may have all of it");
+        admit(&mut scheduler, 1, 50);
+        assert_eq!(feeds(&mut scheduler), [(0, 8), (1, 8)]);
+    }
+
+    #[test]
+    fn a_part_of_a_single_token_counts_as_read() {
+        let mut scheduler = scheduler();
+        admit(&mut scheduler, 0, 40);
+        scheduler.fed(&Feed { slot: 0, sequence: 0, start: 0, tokens: 15, drafted: 0, completes: false });
+        let plan = scheduler.plan();
+        assert_eq!(plan.batches[0][0].tokens, 1, "up to the end of the first batch");
+        scheduler.fed(&plan.batches[0][0]);
+        assert_eq!(scheduler.read, 16);
     }
 }

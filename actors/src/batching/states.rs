@@ -7,8 +7,9 @@ use crate::ports::{EncodedPrompt, Token};
 /// Fewer tokens than this are quicker evaluated than looked after.
 const MIN_TOKENS: usize = 8;
 
+/// A saved sequence.
 #[derive(Debug)]
-struct Entry<S> {
+pub(super) struct Saved<S> {
     /// Whose; `None` for what all conversations share.
     scope: Option<String>,
     tokens: Vec<Token>,
@@ -18,36 +19,43 @@ struct Entry<S> {
     used: u64,
 }
 
-impl<S> Entry<S> {
-    fn reusable(&self, prompt: &EncodedPrompt, scope: &str) -> usize {
+impl<S> Saved<S> {
+    /// Leading tokens of `prompt` that it brings.
+    pub(super) fn reusable(&self, prompt: &EncodedPrompt, scope: &str) -> usize {
         let owner = self.scope.as_deref().unwrap_or(scope);
         reusable_tokens(Evaluated { tokens: &self.tokens, scope: owner }, prompt, scope)
     }
-}
 
-/// A state that was found; good until the next `insert`.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Saved {
-    entry: usize,
     /// How many tokens it holds.
-    pub(super) tokens: usize,
-    /// How many of them the prompt begins with.
-    pub(super) reusable: usize,
+    pub(super) fn tokens(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub(super) fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// Whether it is that conversation's own.
+    pub(super) fn is_of(&self, scope: &str) -> bool {
+        self.scope.as_deref() == Some(scope)
+    }
 }
 
-/// Saved sequences.
+/// All of them.
 #[derive(Debug)]
 pub(super) struct StateCache<S> {
-    entries: Vec<Entry<S>>,
+    entries: Vec<Saved<S>>,
     budget_bytes: usize,
     bytes: usize,
     clock: u64,
+    /// Fewest tokens that were too large for the whole budget: it would be in vain to copy as many again.
+    too_many: usize,
 }
 
 impl<S> StateCache<S> {
     /// Empty; with a budget of 0 it stays so.
     pub(super) fn new(budget_bytes: usize) -> Self {
-        Self { entries: Vec::new(), budget_bytes, bytes: 0, clock: 0 }
+        Self { entries: Vec::new(), budget_bytes, bytes: 0, clock: 0, too_many: usize::MAX }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -56,59 +64,57 @@ impl<S> StateCache<S> {
 
     /// Whether a sequence of so many tokens is worth its place.
     pub(super) fn wants(&self, tokens: usize) -> bool {
-        self.budget_bytes > 0 && tokens >= MIN_TOKENS
+        self.budget_bytes > 0 && (MIN_TOKENS..self.too_many).contains(&tokens)
     }
 
     /// Leading tokens of `prompt` that the best entry would bring.
     pub(super) fn reusable(&self, prompt: &EncodedPrompt, scope: &str) -> usize {
-        self.entries.iter().map(|entry| entry.reusable(prompt, scope)).max().unwrap_or(0)
+        self.entries.iter().map(|saved| saved.reusable(prompt, scope)).max().unwrap_or(0)
     }
 
-    /// The state that brings most of `prompt`.
-    pub(super) fn find(&mut self, prompt: &EncodedPrompt, scope: &str) -> Option<Saved> {
-        self.clock += 1;
-        let saved = self.entries.iter().enumerate().map(|(entry, saved)| {
-            let reusable = saved.reusable(prompt, scope);
-            Saved { entry, tokens: saved.tokens.len(), reusable }
-        });
+    /// Takes out the state that brings most of `prompt`, if it brings more than `kept` tokens.
+    pub(super) fn take(&mut self, prompt: &EncodedPrompt, scope: &str, kept: usize) -> Option<Saved<S>> {
         // Of two that bring the same the shorter one, which is quicker to restore.
-        let best = saved.max_by_key(|saved| (saved.reusable, std::cmp::Reverse(saved.tokens)))?;
-        self.entries[best.entry].used = self.clock;
-        Some(best)
+        let rank = |saved: &Saved<S>| (saved.reusable(prompt, scope), std::cmp::Reverse(saved.tokens()));
+        let ranks = self.entries.iter().map(rank).enumerate();
+        let (best, _) = ranks.filter(|(_, (brings, _))| *brings > kept).max_by_key(|(_, rank)| *rank)?;
+        let saved = self.entries.swap_remove(best);
+        self.bytes -= saved.bytes;
+        Some(saved)
     }
 
-    /// A state that was just found.
-    pub(super) fn state(&self, saved: &Saved) -> &S {
-        &self.entries[saved.entry].state
-    }
-
-    /// Whether what all share is here for this prompt.
-    pub(super) fn has_shared(&self, prompt: &EncodedPrompt) -> bool {
-        self.entries.iter().any(|entry| entry.scope.is_none() && prompt.tokens[..prompt.shared] == entry.tokens)
+    /// What all share, where these tokens are here.
+    pub(super) fn shared(&self, tokens: &[Token]) -> Option<&Saved<S>> {
+        self.entries.iter().find(|saved| saved.scope.is_none() && saved.tokens == tokens)
     }
 
     /// Keeps a sequence, in place of an earlier one of that scope. What is too large for the whole budget is dropped.
-    pub(super) fn insert(&mut self, scope: Option<&str>, tokens: &[Token], state_bytes: usize, state: S) {
+    pub(super) fn insert(&mut self, scope: Option<String>, tokens: Vec<Token>, state_bytes: usize, state: S) {
         if scope.is_some() {
-            self.remove(|entry| entry.scope.as_deref() == scope);
+            self.remove(|saved| saved.scope == scope);
         }
-        self.clock += 1;
-        let bytes = state_bytes + size_of_val(tokens);
+        let bytes = state_bytes + size_of_val(&tokens[..]);
         if bytes > self.budget_bytes {
+            self.too_many = self.too_many.min(tokens.len());
             return;
         }
-        while self.bytes + bytes > self.budget_bytes {
-            let oldest = self.entries.iter().map(|entry| entry.used).min();
-            self.remove(|entry| Some(entry.used) == oldest);
-        }
-        self.bytes += bytes;
-        let (scope, tokens) = (scope.map(str::to_owned), tokens.to_vec());
-        self.entries.push(Entry { scope, tokens, state, bytes, used: self.clock });
+        self.put_back(Saved { scope, tokens, state, bytes, used: 0 });
     }
 
-    fn remove(&mut self, unwanted: impl Fn(&Entry<S>) -> bool) {
-        self.entries.retain(|entry| !unwanted(entry));
-        self.bytes = self.entries.iter().map(|entry| entry.bytes).sum();
+    /// Keeps what was taken out, as the most recently used.
+    pub(super) fn put_back(&mut self, saved: Saved<S>) {
+        while self.bytes + saved.bytes > self.budget_bytes {
+            let oldest = self.entries.iter().map(|saved| saved.used).min();
+            self.remove(|saved| Some(saved.used) == oldest);
+        }
+        self.clock += 1;
+        self.bytes += saved.bytes;
+        self.entries.push(Saved { used: self.clock, ..saved });
+    }
+
+    fn remove(&mut self, unwanted: impl Fn(&Saved<S>) -> bool) {
+        self.entries.retain(|saved| !unwanted(saved));
+        self.bytes = self.entries.iter().map(|saved| saved.bytes).sum();
     }
 }
 
@@ -124,43 +130,62 @@ mod tests {
         EncodedPrompt { tokens: tokens(range), shared }
     }
 
+    /// Saves tokens with these bytes for that conversation.
+    fn save(states: &mut StateCache<char>, scope: &str, range: std::ops::Range<i32>, bytes: usize) {
+        states.insert(Some(scope.to_owned()), tokens(range), bytes, '0');
+    }
+
     #[test]
     fn a_conversation_finds_its_own_state_and_not_that_of_another() {
         let mut states = StateCache::new(10_000);
-        states.insert(Some("a"), &tokens(0..40), 100, '1');
-        let own = states.find(&prompt(0..50, 4), "a").unwrap();
-        assert_eq!((own.tokens, own.reusable, *states.state(&own)), (40, 40, '1'));
-        let foreign = states.find(&prompt(0..50, 4), "b").unwrap();
-        assert_eq!(foreign.reusable, 4, "only what all share");
+        save(&mut states, "a", 0..40, 100);
+        let foreign = states.take(&prompt(0..50, 4), "b", 0).unwrap();
+        assert_eq!(foreign.reusable(&prompt(0..50, 4), "b"), 4, "only what all share");
+        assert!(!foreign.is_of("b"));
+        states.put_back(foreign);
+        let own = states.take(&prompt(0..50, 4), "a", 39).unwrap();
+        assert_eq!((own.tokens(), own.reusable(&prompt(0..50, 4), "a"), *own.state()), (40, 40, '0'));
+        assert!(own.is_of("a") && states.bytes() == 0, "it is out");
+    }
+
+    #[test]
+    fn what_brings_no_more_than_is_there_stays() {
+        let mut states = StateCache::new(10_000);
+        save(&mut states, "a", 0..40, 100);
+        assert!(states.take(&prompt(0..50, 4), "a", 40).is_none());
+        assert_eq!(states.reusable(&prompt(0..50, 4), "a"), 40);
     }
 
     #[test]
     fn the_least_recently_used_goes_when_the_budget_is_spent() {
         let mut states = StateCache::new(1_000);
         for (scope, start) in [("a", 0), ("b", 100), ("c", 200)] {
-            states.insert(Some(scope), &tokens(start..start + 20), 200, '0');
+            save(&mut states, scope, start..start + 20, 200);
         }
-        states.find(&prompt(0..30, 0), "a");
-        states.insert(Some("d"), &tokens(300..320), 200, '0');
+        let used = states.take(&prompt(0..30, 0), "a", 0).unwrap();
+        states.put_back(used);
+        save(&mut states, "d", 300..320, 200);
         assert_eq!(states.reusable(&prompt(100..130, 0), "b"), 0, "b was used longest ago");
         assert_eq!(states.reusable(&prompt(0..30, 0), "a"), 20);
         assert!(states.bytes() <= 1_000);
     }
 
     #[test]
-    fn what_exceeds_the_whole_budget_is_dropped_and_an_older_state_of_the_scope_too() {
+    fn what_exceeds_the_whole_budget_is_dropped_and_not_wanted_again() {
         let mut states = StateCache::new(300);
-        states.insert(Some("a"), &tokens(0..20), 100, '0');
-        states.insert(Some("a"), &tokens(0..30), 400, '0');
+        assert!(states.wants(30) && !states.wants(MIN_TOKENS - 1));
+        save(&mut states, "a", 0..20, 100);
+        save(&mut states, "a", 0..30, 400);
         assert_eq!((states.reusable(&prompt(0..40, 0), "a"), states.bytes()), (0, 0));
+        assert!(!states.wants(30) && !states.wants(31) && states.wants(29));
     }
 
     #[test]
     fn what_all_share_serves_everybody() {
         let mut states = StateCache::new(1_000);
-        states.insert(None, &tokens(0..20), 10, '7');
-        assert!(states.has_shared(&prompt(0..99, 20)));
-        assert!(!states.has_shared(&prompt(0..99, 21)));
+        states.insert(None, tokens(0..20), 10, '7');
+        assert_eq!(states.shared(&tokens(0..20)).map(|saved| *saved.state()), Some('7'));
+        assert!(states.shared(&tokens(0..21)).is_none());
         assert_eq!(states.reusable(&prompt(0..99, 20), "anybody"), 20);
     }
 }

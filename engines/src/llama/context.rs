@@ -93,9 +93,20 @@ impl Context {
             self.scored.push(row.scores);
         }
         match self.llama.decode(&mut self.batch) {
-            Ok(()) => Ok(Evaluation::Done),
+            Ok(()) => {
+                self.settle();
+                Ok(Evaluation::Done)
+            }
             Err(DecodeError::NoKvCacheSlot) => Ok(Evaluation::NoRoom),
             Err(error) => Err(evaluation_error(&error)),
+        }
+    }
+
+    /// Waits for a batch whose scores nobody reads. A GPU is still computing it, and the next batch would seem to take as long
+    /// as both; what steps take decides how much is guessed.
+    fn settle(&self) {
+        if !self.scored.contains(&true) {
+            self.llama.synchronize();
         }
     }
 

@@ -27,8 +27,9 @@ fn a_grammar_is_followed_and_one_that_cannot_be_read_is_rejected() {
     generation.sampling.grammar = Some("root ::= \"yes\" | \"no\"".into());
     let written = write(&mut engine, &generation);
     assert!(["yes", "no"].contains(&written.text.as_str()), "{:?}", written.text);
-    // The second would make llama.cpp allocate until the process is killed.
-    for grammar in ["root ::= (", "root ::= \"a\"{5,3}"] {
+    // The second and the third would make llama.cpp allocate until the process is killed.
+    let nested = r#"root ::= (((((((((("a"?){1000}){666}){500}){400}){333}){285}){250}){222}){200})"#;
+    for grammar in ["root ::= (", "root ::= \"a\"{5,3}", nested] {
         generation.sampling.grammar = Some(grammar.into());
         assert!(matches!(engine.begin(0, &generation), Err(EngineError::Rejected(_))), "{grammar}");
     }

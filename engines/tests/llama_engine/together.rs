@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use mentor_actors::batching::BatchSettings;
-use mentor_actors::ports::{Generation, GenerationEngine, Slot, SlotOutput};
+use mentor_actors::ports::{Generation, GenerationEngine, Sampling, Slot, SlotOutput};
 use mentor_engines::llama::{KvType, LlamaConfig, LlamaSource};
 
 use crate::support::{LlamaEngine, SETTINGS, ask, build, config, model};
@@ -88,6 +88,21 @@ fn assert_same_answers(config: LlamaConfig, questions: &[Generation]) {
 fn greedy_answers_are_the_same_alone_among_others_and_with_guesses() {
     let Some(file) = model() else { return };
     assert_same_answers(config(file), &mixed_questions(12));
+}
+
+#[test]
+fn answers_by_chance_are_the_same_with_the_same_seed_alone_among_others_and_with_guesses() {
+    let Some(file) = model() else { return };
+    let with_seeds = |first: u32| {
+        let mut questions = mixed_questions(8);
+        for (seed, question) in (first..).zip(&mut questions) {
+            question.sampling = Sampling { temperature: 0.8, top_p: 0.95, seed, ..Sampling::greedy() };
+        }
+        questions
+    };
+    assert_same_answers(config(file.clone()), &with_seeds(1));
+    let one = LlamaSource::new(config(file));
+    assert_ne!(answers(&one, 0, &with_seeds(1)), answers(&one, 0, &with_seeds(101)), "chance has no say");
 }
 
 /// Fifty short questions that have little in common.
