@@ -121,7 +121,8 @@ pub struct IngestArgs {
     /// Folder to ingest; the configured `materials_dir` when not given.
     #[arg(long, short)]
     pub directory: Option<PathBuf>,
-    /// Empty the store first, also when it was made with another embedder.
+    /// Make the store anew, whatever it was made with or by which rules: beside the one in use, which it replaces at the end in one
+    /// step. Takes the room of both meanwhile, and begins a new history.
     #[arg(long)]
     pub overwrite: bool,
     /// Only say what would be done.

@@ -317,6 +317,17 @@ configuration! {
     min_free_mb / "MENTOR_MIN_FREE_MB": u64 = 512;
     /// Ingest jobs of a server that may wait, uploads under way included; more are told to come back.
     max_jobs / "MENTOR_MAX_JOBS": usize = 8;
+    /// Memory for what is read of the store's files, in MiB: their lists and footers. Less makes a large store slower to open anew.
+    metadata_cache_mb / "MENTOR_METADATA_CACHE_MB": usize = 64;
+    /// Memory for indexes that other programs made in the store, in MiB; its own search index is not counted: the operating system
+    /// keeps as much of that in memory as there is room for.
+    index_cache_mb / "MENTOR_INDEX_CACHE_MB": usize = 64;
+    /// Stores with so many passages get a search index; smaller ones are searched by comparing all, which finds each of the nearest,
+    /// and takes longer the more there are.
+    index_from / "MENTOR_INDEX_FROM": usize = 16_384;
+    /// Passages outside of a search index that may be in memory, about 2 KB each; with more of them the store is searched on disk,
+    /// slowly and by meaning alone.
+    resident_passages / "MENTOR_RESIDENT_PASSAGES": usize = 500_000;
     /// Ends of former ingests that can be gone back to with `mentor rollback`. Fewer are kept where the store would take more
     /// than twice its disk.
     keep_versions / "MENTOR_KEEP_VERSIONS": usize = 1;
@@ -380,6 +391,7 @@ impl Config {
             ("max_upload_bytes", usize::try_from(self.max_upload_bytes).unwrap_or(usize::MAX)),
             ("max_upload_files", self.max_upload_files),
             ("max_jobs", self.max_jobs),
+            ("index_from", self.index_from),
             ("llm_parallel", self.llm_parallel),
             ("llm_connect_s", self.llm_connect_s as usize),
             ("llm_first_token_s", self.llm_first_token_s as usize),
@@ -415,6 +427,13 @@ impl Config {
         }
         if self.chunk_tokens < 16 || self.chunk_overlap_tokens * 2 > self.chunk_tokens {
             bail!("chunk_tokens must be at least 16, and chunk_overlap_tokens at most half of it");
+        }
+        if self.index_from > self.resident_passages {
+            bail!(
+                "index_from ({}) exceeds resident_passages ({}): a store between the two would be searched on disk",
+                self.index_from,
+                self.resident_passages
+            );
         }
         if self.keep_versions > MAX_KEPT_VERSIONS {
             bail!("keep_versions = {}: must be at most {MAX_KEPT_VERSIONS}", self.keep_versions);
@@ -551,6 +570,7 @@ mod tests {
         assert!(refused(|config| config.batch_tokens = OrAuto::Is(0)).contains("batch_tokens"));
         assert!(refused(|config| config.context_tokens = 100).contains("context_tokens (100)"));
         assert!(refused(|config| config.llm_parallel = 0).contains("llm_parallel"));
+        assert!(refused(|config| config.resident_passages = 100).contains("index_from (16384)"));
         Config::default().check().unwrap();
     }
 

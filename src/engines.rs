@@ -5,7 +5,7 @@ mod reranking;
 mod values;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -32,17 +32,17 @@ use mentor_actors::workers::{RestartBudget, WorkerHealth, WorkerPool};
 use mentor_engines::chunk::{CHUNKER_VERSION, ChunkOptions, SentenceChunker};
 use mentor_engines::extract::FileExtractor;
 use mentor_engines::extract::reader::{DocumentReader, ReaderLimits};
-use mentor_engines::extract::recognition::TextRecognition;
-use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, StoreIdentity};
+use mentor_engines::extract::recognition::{RecognitionLimits, TextRecognition};
+use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, Replacement, StoreIdentity};
 use mentor_engines::llama::{GpuLayers, LlamaConfig, LlamaInfo, LlamaSource, SamplingPreferences};
 use mentor_engines::onnx::{EmbedderInfo, OnnxConfig, OnnxEmbedder, OnnxTokenCounter};
 use mentor_engines::remote::{RemoteConfig, RemoteInfo, RemoteSource, ServerAddress};
-use mentor_engines::sqlite::SqliteConversations;
+use mentor_engines::sqlite::{RESTORED, SqliteConversations};
 
 use crate::config::{Config, OrAuto};
 use crate::documents::StoredDocuments;
 use crate::http::{EmbeddingDoor, ModelNames, Problem};
-use crate::ingest::IngestParts;
+use crate::ingest::{IngestParts, readers};
 use crate::models::ModelsDir;
 pub use reranking::LoadedReranker;
 use reranking::StartingReranker;
@@ -124,6 +124,7 @@ pub fn identity(info: &EmbedderInfo) -> StoreIdentity {
         pooling: info.pooling.to_string(),
         max_tokens: info.max_tokens,
         chunker_version: CHUNKER_VERSION,
+        tokenizer: Some(info.tokenizer.clone()),
     }
 }
 
@@ -190,6 +191,8 @@ pub struct IngestEngines {
     pub embedding: Embedding,
     /// Reads files.
     pub extractor: Arc<dyn Extractor>,
+    /// How many it reads at once.
+    pub readers: usize,
     /// Cuts text.
     pub chunker: Arc<SentenceChunker>,
 }
@@ -201,7 +204,8 @@ pub struct IngestEngines {
 pub fn for_ingest(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<IngestEngines> {
     let (embedding, counter) = for_embedding(config, telemetry)?;
     let chunker = Arc::new(chunker(config, counter, &embedding.info));
-    Ok(IngestEngines { embedding, extractor: Arc::new(extractor(config, CancelToken::default())?), chunker })
+    let extractor = Arc::new(extractor(config, CancelToken::default())?);
+    Ok(IngestEngines { embedding, extractor, readers: readers(cores()), chunker })
 }
 
 /// Chunks that a job of a running server hands to the embedder at once: a question that comes meanwhile waits for them, which is
@@ -233,6 +237,8 @@ pub fn for_job(config: &Config, embedder: &SharedEmbedder, cancel: &CancelToken)
     let counter = OnnxTokenCounter::load(&embedder_files(config)?.folder)?;
     Ok(IngestParts {
         extractor: Arc::new(extractor(config, cancel.clone())?),
+        // The other cores are for questions.
+        readers: 1,
         chunker: Arc::new(chunker(config, counter, &embedder.info)),
         embedding: embedder.workers.clone(),
         workers: embedder.count,
@@ -255,33 +261,57 @@ pub const READ_DOCUMENT: &str = "read-document";
 
 /// Longest time that text recognition may take for a page; a dense one takes about ten seconds on a slow core.
 const RECOGNITION_TIME: Duration = Duration::from_secs(60);
+/// Longest time that it may take for a file: more than a thousand pages on a slow core.
+const RECOGNITION_FILE_TIME: Duration = Duration::from_secs(4 * 3_600);
 
 fn extractor(config: &Config, cancel: CancelToken) -> anyhow::Result<FileExtractor> {
     let program = std::env::current_exe().context("cannot find the program's own file")?;
     let memory_bytes = config.extract_memory_mb << 20;
     let page_time = Duration::from_secs(config.extract_page_s);
     let limits = ReaderLimits { memory_bytes, page_time, max_pages: config.max_pages, ..ReaderLimits::default() };
+    let of_recognition =
+        RecognitionLimits { page_time: RECOGNITION_TIME, file_time: RECOGNITION_FILE_TIME, memory_bytes };
     let find = || {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        TextRecognition::find(&path, &config.ocr_languages, RECOGNITION_TIME, memory_bytes).map_err(anyhow::Error::msg)
+        TextRecognition::find(&path, &config.ocr_languages, of_recognition).map_err(anyhow::Error::msg)
     };
     let recognition = config.ocr.then(find).transpose()?;
     let reader = DocumentReader { program, arguments: vec![READ_DOCUMENT.into()], limits, recognition, cancel };
     Ok(FileExtractor::new(config.max_file_mb << 20).with_reader(reader))
 }
 
-/// Opens the store for writing; with `overwrite` as a new and empty one.
+/// Opens the store for writing.
 ///
 /// # Errors
 /// When another process writes to it, or it was made with another embedder.
-pub fn open_corpus(config: &Config, info: &EmbedderInfo, overwrite: bool) -> Result<LanceCorpus, EngineError> {
-    let identity = identity(info);
-    let opened = if overwrite {
-        LanceCorpus::recreate(&config.data_dir, &identity)
-    } else {
-        LanceCorpus::open(&config.data_dir, &identity)
-    };
-    Ok(opened?.keeping(config.keep_versions))
+pub fn open_corpus(config: &Config, info: &EmbedderInfo) -> Result<LanceCorpus, EngineError> {
+    Ok(LanceCorpus::open(&config.data_dir, &identity(info))?
+        .keeping(config.keep_versions)
+        .indexed_from(config.index_from))
+}
+
+/// Opens the store that a replacement builds.
+///
+/// # Errors
+/// When the folder cannot be used.
+pub fn open_replacement(
+    config: &Config,
+    replacement: &Replacement,
+    identity: &StoreIdentity,
+) -> Result<LanceCorpus, EngineError> {
+    Ok(LanceCorpus::open(replacement.building(), identity)?.indexed_from(config.index_from))
+}
+
+/// The right to replace the store. Conversations that a killed restore left in it are taken in first: they would go with it.
+///
+/// # Errors
+/// When another process writes to the store, or those conversations are damaged or in use.
+pub fn begin_replacement(config: &Config) -> anyhow::Result<Replacement> {
+    let replacement = Replacement::begin(&config.data_dir)?;
+    if config.data_dir.join(RESTORED).exists() {
+        drop(SqliteConversations::open(&config.data_dir).context("a restore that was killed must be ended first")?);
+    }
+    Ok(replacement)
 }
 
 /// Opens the store for upkeep, whatever its embedder.
@@ -289,12 +319,28 @@ pub fn open_corpus(config: &Config, info: &EmbedderInfo, overwrite: bool) -> Res
 /// # Errors
 /// When another process writes to it, or there is none.
 pub fn open_stored_corpus(config: &Config) -> Result<LanceCorpus, EngineError> {
-    Ok(LanceCorpus::open_stored(&config.data_dir)?.keeping(config.keep_versions))
+    let stored = LanceCorpus::open_stored(&config.data_dir)?;
+    Ok(stored.keeping(config.keep_versions).indexed_from(config.index_from))
 }
 
-fn open_store(data_dir: &Path, info: &EmbedderInfo) -> Result<Arc<dyn Retriever>, EngineError> {
-    Ok(Arc::new(LanceRetriever::open(data_dir, &identity(info), ReaderOptions::default())?))
+fn open_store(config: &Config, info: &EmbedderInfo) -> Result<Arc<dyn Retriever>, EngineError> {
+    Ok(Arc::new(LanceRetriever::open(&config.data_dir, &identity(info), reader_options(config))?))
 }
+
+/// What a reader of the store may hold in memory.
+#[must_use]
+pub fn reader_options(config: &Config) -> ReaderOptions {
+    ReaderOptions {
+        index_cache_bytes: config.index_cache_mb << 20,
+        metadata_cache_bytes: config.metadata_cache_mb << 20,
+        max_resident_rows: config.resident_passages,
+    }
+}
+
+/// What is searched for before anybody asks. Words of every course, so that lists of its terms are read.
+const WARMING_QUESTION: &str = "What is an example of this, and how does it work?";
+/// A start is not held up longer for it.
+const WARMING_LIMIT: Duration = Duration::from_secs(10);
 
 /// The retrieval half of the program: embedding and store, without a generator.
 pub struct Retrieval {
@@ -326,6 +372,22 @@ impl Retrieval {
         self.reranker.as_ref().map(|loaded| loaded.reranking.clone())
     }
 
+    /// Embeds a question and searches for it, so that the first one that is asked finds everything in memory. Nothing depends
+    /// on it: a store or an embedder with a fault of its own says so elsewhere.
+    pub async fn warm_up(&self, config: &Config) {
+        let warming = async {
+            let embedding = embed_one(&self.embedding, WARMING_QUESTION).await?;
+            let text = WARMING_QUESTION.to_owned();
+            let (top_k, context_chars) = (config.top_k, context_chars(config));
+            self.store.search(SearchQuery { text, embedding, top_k, context_chars, documents: Vec::new() }).await
+        };
+        match tokio::time::timeout(WARMING_LIMIT, warming).await {
+            Ok(Ok(_)) => tracing::info!("embedder and store are warm"),
+            Ok(Err(error)) => tracing::warn!(%error, "the first search will be slow"),
+            Err(_) => tracing::warn!("the first search will be slow: a trial took more than {WARMING_LIMIT:?}"),
+        }
+    }
+
     /// Lets its threads end, and waits for them.
     pub fn stop(self) {
         self.embedding.stop();
@@ -345,7 +407,7 @@ pub fn for_retrieval(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow:
     let reranker = reranking::start(config, telemetry)?;
     let embedding = finish_embedding(starting, &loaded, count)?;
     let reranker = reranker.map(StartingReranker::ready).transpose()?;
-    let store = open_store(&config.data_dir, &embedding.info)?;
+    let store = open_store(config, &embedding.info)?;
     Ok(Retrieval { embedding, store, reranker })
 }
 
@@ -770,6 +832,16 @@ pub fn sampling(config: &Config, preferences: &SamplingPreferences) -> Sampling 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_configuration_says_of_the_store_is_what_was_measured_for_it() {
+        assert_eq!(Config::default().index_from, mentor_engines::lance::INDEX_FROM);
+        assert_eq!(reader_options(&Config::default()), ReaderOptions::default());
+        let config = Config { index_cache_mb: 1, metadata_cache_mb: 2, resident_passages: 3, ..Config::default() };
+        let expected =
+            ReaderOptions { index_cache_bytes: 1 << 20, metadata_cache_bytes: 2 << 20, max_resident_rows: 3 };
+        assert_eq!(reader_options(&config), expected);
+    }
 
     #[test]
     fn sampling_is_what_was_configured_then_what_the_model_says_then_ours() {

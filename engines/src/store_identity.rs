@@ -16,4 +16,21 @@ pub struct StoreIdentity {
     pub max_tokens: usize,
     /// Version of the chunker's rules.
     pub chunker_version: u32,
+    /// The beginning of the SHA-256 of its tokenizer's file. Stores made before this was noted do not know it, and are taken at
+    /// their model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
+}
+
+impl StoreIdentity {
+    /// Whether what one of them made can stand beside what the other made.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let tokenizer = self.tokenizer.as_ref().and(other.tokenizer.clone());
+        let known = |identity: &Self| Self {
+            tokenizer: tokenizer.as_ref().and(identity.tokenizer.clone()),
+            ..identity.clone()
+        };
+        known(self) == known(other)
+    }
 }

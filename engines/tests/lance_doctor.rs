@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use lance_support::{document, identity, random_document};
 use mentor_actors::domain::{DocumentHash, DocumentId, DocumentRecord};
 use mentor_actors::ports::Corpus;
-use mentor_engines::lance::{Finding, LanceCorpus, Severity, StoreIdentity, examine};
+use mentor_engines::lance::{Finding, INDEX_FROM, LanceCorpus, Severity, StoreIdentity, examine};
 
 /// A store of three documents, tidied.
 fn store(folder: &Path) -> LanceCorpus {
@@ -26,7 +26,7 @@ fn store(folder: &Path) -> LanceCorpus {
 /// Examines, and sees to it that nothing was changed by that.
 fn examined(folder: &Path, expected: &StoreIdentity) -> Vec<Finding> {
     let before = files(folder);
-    let findings = examine(folder, Some(expected)).unwrap();
+    let findings = examine(folder, Some(expected), INDEX_FROM).unwrap();
     assert_eq!(files(folder), before, "examining changed something");
     findings
 }
@@ -164,6 +164,20 @@ fn a_store_that_cannot_be_read_is_a_problem_and_no_error() {
         fs::write(path, vec![0x5a; length]).unwrap();
     }
     only_problem(folder.path(), "store", "cannot be read", "mentor restore");
+}
+
+#[test]
+fn a_large_search_index_is_no_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut corpus = store(folder.path()).indexed_from(1);
+    corpus.finish().unwrap();
+    drop(corpus);
+    let indexes = folder.path().join("corpus.lance/_search");
+    let index = fs::read_dir(indexes).unwrap().next().unwrap().unwrap().path();
+    fs::write(index.join("padding"), vec![0; 1 << 20]).unwrap();
+    assert!(!examined(folder.path(), &identity(8)).iter().any(|finding| finding.check == "disk"));
+    fs::write(folder.path().join("corpus.lance/padding"), vec![0; 1 << 20]).unwrap();
+    assert!(examined(folder.path(), &identity(8)).iter().any(|finding| finding.check == "disk"));
 }
 
 #[test]

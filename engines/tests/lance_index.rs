@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use lance_support::{identity, query, query_in, random_document};
 use mentor_actors::domain::{DocumentId, Found};
 use mentor_actors::ports::{Corpus, Retriever, SearchQuery};
-use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, Replacement, StoreSurvey, examine};
+use mentor_engines::lance::{
+    INDEX_FROM, LanceCorpus, LanceRetriever, ReaderOptions, Replacement, StoreSurvey, examine,
+};
 
 const DIMENSION: usize = 16;
 /// Stores of so many chunks have an index here.
@@ -204,7 +206,7 @@ async fn a_damaged_index_is_named_by_the_doctor_and_nobody_needs_it() {
     let mut twins = Twins::new();
     let data_dir = twins.folder.path().join("indexed");
     let findings = || {
-        let findings = examine(&data_dir, Some(&identity(DIMENSION))).unwrap();
+        let findings = examine(&data_dir, Some(&identity(DIMENSION)), INDEX_FROM).unwrap();
         findings.into_iter().filter(|finding| finding.check == "index").collect::<Vec<_>>()
     };
     assert_eq!(findings(), []);

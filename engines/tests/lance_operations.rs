@@ -187,19 +187,6 @@ fn a_thousand_small_additions_become_few_fragments_on_little_disk() {
 }
 
 #[test]
-fn an_overwritten_store_can_be_gone_back_to_with_its_former_embedder() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut corpus = writer(folder.path());
-    put(&mut corpus, "a.pdf", 1, &[RIGHT]);
-    corpus.tag("before").unwrap();
-    drop(corpus);
-    LanceCorpus::recreate(folder.path(), &identity(3)).unwrap().finish().unwrap();
-    assert_eq!(survey(folder.path()).identity(), &identity(3));
-    LanceCorpus::open_stored(folder.path()).unwrap().roll_back("before").unwrap();
-    assert_eq!((survey(folder.path()).identity(), ids(&survey(folder.path()))), (&identity(2), vec!["a.pdf"]));
-}
-
-#[test]
 fn the_text_of_all_documents_can_be_read_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let mut corpus = writer(folder.path());

@@ -16,7 +16,9 @@ use std::time::Duration;
 use lance_support::{Random, document, identity, query};
 use mentor_actors::domain::{DocumentId, DocumentRecord};
 use mentor_actors::ports::{Corpus, Retriever};
-use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, Replacement, StoreSurvey, examine};
+use mentor_engines::lance::{
+    INDEX_FROM, LanceCorpus, LanceRetriever, ReaderOptions, Replacement, StoreSurvey, examine,
+};
 
 /// Set in the process that is to be killed: the data folder it writes to, and the number of its first step.
 const VICTIM: &str = "MENTOR_TEST_RANDOM_VICTIM";
@@ -234,7 +236,7 @@ async fn whatever_a_writer_was_at_when_it_was_killed_is_there_wholly_or_not_at_a
         if round % 5 == 4 {
             // The next run completes, and nothing is left of those before it.
             open(data_dir).finish().unwrap();
-            let findings = examine(data_dir, Some(&identity(2))).unwrap();
+            let findings = examine(data_dir, Some(&identity(2)), INDEX_FROM).unwrap();
             let files = findings.iter().find(|finding| ["files", "leftovers", "index"].contains(&finding.check));
             assert!(files.is_none(), "round {round}: {files:?}");
             assert_eq!(read(data_dir).await, held, "tidying changed something");

@@ -6,11 +6,11 @@ mod lance_support;
 use std::fs;
 use std::path::Path;
 
-use lance_support::{document, identity, query, query_in, random_document};
-use mentor_actors::domain::{DocumentId, EngineError, ScoredPassage};
+use lance_support::{document, identity, query, query_in, random_document, replace};
+use mentor_actors::domain::{DocumentHash, DocumentId, DocumentRecord, EmbeddedChunk, EngineError, ScoredPassage};
 use mentor_actors::ports::{Corpus, Retriever, SearchQuery};
 use mentor_actors::ranking;
-use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, StoreIdentity};
+use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, Replacement, StoreIdentity};
 
 const RIGHT: [f32; 2] = [1.0, 0.0];
 const UP: [f32; 2] = [0.0, 1.0];
@@ -223,11 +223,10 @@ async fn a_question_of_another_dimension_is_refused() {
 fn a_second_writer_is_refused_at_once_with_the_process_that_writes() {
     let folder = tempfile::tempdir().unwrap();
     let first = writer(folder.path());
-    for second in [LanceCorpus::open(folder.path(), &identity(2)), LanceCorpus::recreate(folder.path(), &identity(2))] {
-        let message =
-            format!("another ingest is writing to the store (process {}); wait for it to end", std::process::id());
-        assert_eq!(second.err(), Some(EngineError::Busy(message)));
-    }
+    let second = [LanceCorpus::open(folder.path(), &identity(2)).err(), Replacement::begin(folder.path()).err()];
+    let message =
+        format!("another ingest is writing to the store (process {}); wait for it to end", std::process::id());
+    assert_eq!(second, [Some(EngineError::Busy(message.clone())), Some(EngineError::Busy(message))]);
     drop(first);
     writer(folder.path());
 }
@@ -250,14 +249,10 @@ fn another_identity_is_refused_by_both_sides_and_overwriting_repairs_it() {
             assert!(message.contains("was made with") && message.contains("mentor ingest --overwrite"), "{message}");
         }
     }
-    let mut corpus = LanceCorpus::recreate(data_dir, &others[0]).unwrap();
-    assert!(corpus.documents().unwrap().is_empty());
-    let (record, chunks) = random_document("b.pdf", 1, 2, 3);
-    corpus.put(&record, &chunks).unwrap();
-    assert_eq!(corpus.finish().unwrap().documents, 1);
-    drop(corpus);
+    let document = random_document("b.pdf", 1, 2, 3);
+    replace(data_dir, &others[0], std::slice::from_ref(&document));
     assert!(LanceCorpus::open(data_dir, &identity(2)).is_err());
-    assert_eq!(LanceCorpus::open(data_dir, &others[0]).unwrap().documents().unwrap(), vec![record]);
+    assert_eq!(LanceCorpus::open(data_dir, &others[0]).unwrap().documents().unwrap(), vec![document.0]);
 }
 
 #[tokio::test]
@@ -265,7 +260,7 @@ async fn a_reader_keeps_answering_when_the_store_is_rebuilt_for_another_embedder
     let folder = tempfile::tempdir().unwrap();
     put(&mut writer(folder.path()), "a.pdf", 1, &[RIGHT]);
     let reader = reader(folder.path());
-    LanceCorpus::recreate(folder.path(), &identity(3)).unwrap().finish().unwrap();
+    replace(folder.path(), &identity(3), &[]);
     assert_eq!(ids(&search_newest(&reader, query(RIGHT.into(), 1)).await), ["a.pdf"]);
 }
 
@@ -344,9 +339,8 @@ fn a_damaged_manifest_is_one_clear_line_and_overwriting_repairs_it() {
             fs::write(&path, bytes).unwrap();
         }
         open_errors(&data_dir).into_iter().for_each(assert_clear);
-        let mut corpus = LanceCorpus::recreate(&data_dir, &identity(2)).unwrap();
-        put(&mut corpus, "a.pdf", 1, &[RIGHT]);
-        assert_eq!(corpus.finish().unwrap().documents, 1);
+        replace(&data_dir, &identity(2), &[random_document("a.pdf", 1, 1, 2)]);
+        assert_eq!(writer(&data_dir).finish().unwrap().documents, 1);
     }
 }
 
@@ -366,4 +360,62 @@ fn damaged_data_or_missing_versions_are_one_clear_line() {
     open_errors(folder.path()).into_iter().for_each(assert_clear);
     fs::remove_dir_all(folder.path().join("corpus.lance/_versions")).unwrap();
     open_errors(folder.path()).into_iter().for_each(assert_clear);
+}
+
+#[tokio::test]
+async fn a_reader_sees_a_new_version_without_being_told_to_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut corpus = writer(folder.path());
+    put(&mut corpus, "a.pdf", 1, &[RIGHT]);
+    let reader = reader(folder.path());
+    put(&mut corpus, "b.pdf", 2, &[UP]);
+    let seen = async {
+        // Its own clock looks for versions; a search does not.
+        while reader.search(query(UP.into(), 5)).await.unwrap().passages.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), seen).await.expect("it never looks");
+}
+
+/// A document with one chunk of that text.
+fn saying(id: &str, text: &str, vector: [f32; 2]) -> (DocumentRecord, Vec<EmbeddedChunk>) {
+    let (record, mut chunks) = document(id, id.len() as u64, vec![vector.to_vec()]);
+    chunks[0].0.text = text.into();
+    (record, chunks)
+}
+
+#[tokio::test]
+async fn passages_that_say_the_same_are_one_and_nearly_the_same_words_or_vectors_alone_are_not() {
+    const HEAP: &str = "A binary heap is a complete binary tree in which no child is smaller than its parent";
+    let folder = tempfile::tempdir().unwrap();
+    let mut corpus = writer(folder.path());
+    let documents = [
+        saying("heap.md", HEAP, RIGHT),
+        saying("heap-again.md", &format!("{HEAP}."), [0.9999, 0.0141]),
+        saying(
+            "other-words.md",
+            "Something else entirely is said in this passage, though its vector is the same",
+            RIGHT,
+        ),
+        saying("other-vector.md", HEAP, BETWEEN),
+    ];
+    for (record, chunks) in &documents {
+        corpus.put(record, chunks).unwrap();
+    }
+    let hits = reader(folder.path()).search(query(RIGHT.into(), 10)).await.unwrap().passages;
+    assert_eq!(ids(&hits), ["heap.md", "other-words.md", "other-vector.md"]);
+}
+
+#[tokio::test]
+async fn a_search_for_more_than_there_is_ends_when_all_were_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut corpus = writer(folder.path());
+    for seed in 0..40 {
+        // All of them say the same, so that one is found where a thousand were asked for.
+        let (record, chunks) = saying(&format!("{seed}.md"), "the same words again and again", RIGHT);
+        corpus.put(&DocumentRecord { hash: DocumentHash([seed; 32]), ..record }, &chunks).unwrap();
+    }
+    let hits = reader(folder.path()).search(query(RIGHT.into(), usize::MAX)).await.unwrap().passages;
+    assert_eq!(hits.len(), 1);
 }

@@ -125,6 +125,7 @@ mod tests {
             pooling: "mean".into(),
             max_tokens: 256,
             chunker_version: 1,
+            tokenizer: None,
         };
         let mut contents = Contents::new(7, 1, 1, identity);
         contents.files = files;

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use mentor_engines::lance::{LanceCorpus, Replacement, StoreSnapshot, StoreSurvey};
+use mentor_engines::lance::{LanceCorpus, StoreSnapshot, StoreSurvey};
 use mentor_engines::sqlite::{ConversationsCopy, RESTORED, SqliteConversations};
 use serde_json::json;
 
 use crate::archive::{self, CONVERSATIONS, Contents};
 use crate::cli::BackupArgs;
 use crate::config::Config;
+use crate::engines;
 
 /// # Errors
 /// When there is no store, or the archive cannot be written.
@@ -54,14 +55,17 @@ pub fn restore(config: &Config, arguments: &BackupArgs) -> anyhow::Result<u8> {
         opened.contents.leave_conversations_out();
     }
     let former = StoreSurvey::open(&config.data_dir).ok().flatten().map(|survey| survey.identity().clone());
-    let replacement = Replacement::begin(&config.data_dir)?;
+    let replacement = engines::begin_replacement(config)?;
     // Held until the end: no server may add to what is replaced.
     let conversations = opened.contents.conversations.map(|_| own_conversations(&config.data_dir)).transpose()?;
     opened.unpack(replacement.building()).with_context(|| arguments.file.display().to_string())?;
     let contents = &opened.contents;
     check(replacement.building(), contents).with_context(|| arguments.file.display().to_string())?;
     // An archive has no search index: a large store gets its own before it is used.
-    LanceCorpus::open_stored(replacement.building())?.index_if_due()?;
+    let indexed = LanceCorpus::open_stored(replacement.building())?.indexed_from(config.index_from).index_if_due();
+    if let Err(error) = indexed {
+        eprintln!("mentor: {error}; the store is searched without one until `mentor reindex`");
+    }
     if conversations.is_some() {
         fs::rename(replacement.building().join(CONVERSATIONS), replacement.building().join(RESTORED))?;
     }
@@ -82,7 +86,10 @@ pub fn restore(config: &Config, arguments: &BackupArgs) -> anyhow::Result<u8> {
         Some(count) => println!("{count} conversations, in the place of those there were"),
         None => println!("the conversations are as they were"),
     }
-    if former.is_some_and(|former| former != contents.identity) {
+    if former.is_some() {
+        println!("the history and the tags of the former store are gone with it");
+    }
+    if former.is_some_and(|former| !former.agrees_with(&contents.identity)) {
         println!("the embedder is another one than before: set `embedder`, and restart the server");
     } else {
         println!("a running server answers from it within two seconds");

@@ -13,7 +13,7 @@ const FINDINGS: u8 = 3;
 /// When the data folder cannot be read.
 pub fn doctor(config: &Config, json: bool) -> anyhow::Result<u8> {
     let expected = engines::embedder_identity(config);
-    let mut findings = examine(&config.data_dir, expected.as_ref().ok())?;
+    let mut findings = examine(&config.data_dir, expected.as_ref().ok(), config.index_from)?;
     if let Err(error) = &expected {
         findings.insert(0, no_embedder(error));
     }

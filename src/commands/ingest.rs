@@ -8,13 +8,16 @@ use anyhow::bail;
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::ports::Corpus as _;
 use mentor_actors::telemetry::Telemetry;
+use mentor_engines::lance::LanceCorpus;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{block_on, silent};
 use crate::cli::IngestArgs;
 use crate::config::Config;
 use crate::engines::{self, IngestEngines};
-use crate::ingest::{Bars, CHUNKS_A_JOB, EmbedClock, Hashes, IngestParts, Plan, Stop, Watch, discover, plan, run};
+use crate::ingest::{
+    Bars, CHUNKS_A_JOB, EmbedClock, Folder, Hashes, IngestParts, Plan, Report, Stop, Watch, discover, plan, run,
+};
 
 /// How often a watched folder is looked at; a change is ingested once it is seen twice.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -55,8 +58,39 @@ impl Ingest<'_> {
             self.engines = Some(engines::for_ingest(self.config, &telemetry)?);
         }
         let Some(engines) = &self.engines else { bail!("the embedder was not loaded") };
-        let mut corpus = engines::open_corpus(self.config, &engines.embedding.info, overwrite)?;
-        hashes.save();
+        let info = &engines.embedding.info;
+        let report = if overwrite {
+            let replacement = engines::begin_replacement(self.config)?;
+            let mut corpus = engines::open_replacement(self.config, &replacement, &engines::identity(info))?;
+            hashes.save();
+            let report = self.sync(folder, &mut corpus, engines, stop)?;
+            if stop.reading.is_cancelled() {
+                bail!("stopped before everything was ingested: the store is what it was");
+            }
+            drop(corpus);
+            replacement.swap()?;
+            report
+        } else {
+            let mut corpus = engines::open_corpus(self.config, info)?;
+            hashes.save();
+            self.sync(folder, &mut corpus, engines, stop)?
+        };
+        if self.arguments.json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            println!("{report}");
+        }
+        Ok(report.exit_code())
+    }
+
+    /// Makes a store what the folder is.
+    fn sync(
+        &self,
+        folder: Folder,
+        corpus: &mut LanceCorpus,
+        engines: &IngestEngines,
+        stop: &Stop,
+    ) -> anyhow::Result<Report> {
         let plan = plan(folder, corpus.documents()?, self.arguments.retry);
         eprintln!("{}: {}", self.directory.display(), plan.summary());
         let to_ingest = plan.to_ingest();
@@ -64,19 +98,14 @@ impl Ingest<'_> {
         let progress = Bars::new(to_ingest.len(), bytes, self.arguments.json);
         let parts = IngestParts {
             extractor: engines.extractor.clone(),
+            readers: engines.readers,
             chunker: engines.chunker.clone(),
             embedding: engines.embedding.workers.clone(),
             workers: engines.embedding.count,
             chunks_a_job: CHUNKS_A_JOB,
             clock: self.clock.clone(),
         };
-        let report = run(&plan, &parts, &mut corpus, &progress, stop)?;
-        if self.arguments.json {
-            println!("{}", serde_json::to_string(&report)?);
-        } else {
-            println!("{report}");
-        }
-        Ok(report.exit_code())
+        run(&plan, &parts, corpus, &progress, stop)
     }
 
     /// Ingests whenever the folder has changed. An error is printed, and tried again with the next change.
@@ -89,9 +118,13 @@ impl Ingest<'_> {
             match watch.look(self.directory) {
                 Ok(false) => {}
                 Ok(true) => match self.once(overwrite, &stop) {
-                    Ok(_) => overwrite = false,
+                    Ok(_) => {
+                        overwrite = false;
+                        watch.is_done();
+                    }
+                    Err(error) if stop.reading.is_cancelled() => eprintln!("mentor: {error:#}"),
                     Err(error) => {
-                        eprintln!("mentor: {error:#}; trying again");
+                        eprintln!("mentor: {error:#}; trying again, later each time");
                         watch.try_again();
                     }
                 },

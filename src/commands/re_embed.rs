@@ -1,7 +1,7 @@
 //! `mentor re-embed`: the stored text with the vectors of another embedder, without reading a file again.
 
 use anyhow::bail;
-use mentor_engines::lance::{LanceCorpus, Replacement, StoreSurvey};
+use mentor_engines::lance::StoreSurvey;
 use serde_json::json;
 
 use super::silent;
@@ -19,7 +19,7 @@ pub fn re_embed(config: &Config, json: bool) -> anyhow::Result<u8> {
     let (embedding, counter) = engines::for_embedding(config, &silent())?;
     let identity = engines::identity(&embedding.info);
     // From here on nobody else writes; killed before the exchange, the store is what it was.
-    let replacement = Replacement::begin(data_dir)?;
+    let replacement = engines::begin_replacement(config)?;
     let Some(survey) = StoreSurvey::open(data_dir)? else { bail!("the store was removed meanwhile") };
     let former = survey.identity().clone();
     if former.chunker_version != identity.chunker_version {
@@ -27,7 +27,7 @@ pub fn re_embed(config: &Config, json: bool) -> anyhow::Result<u8> {
     }
     let progress = Bars::new(survey.records().len(), 0, json);
     let with = EmbedAgain { embedding: &embedding.workers, counter: &counter, max_tokens: identity.max_tokens };
-    let mut corpus = LanceCorpus::open(replacement.building(), &identity)?;
+    let mut corpus = engines::open_replacement(config, &replacement, &identity)?;
     let report = embed_again(survey.documents_with_text(), &with, &mut corpus, &progress);
     embedding.stop();
     let report = report?;
@@ -43,7 +43,7 @@ pub fn re_embed(config: &Config, json: bool) -> anyhow::Result<u8> {
     }
     println!("{} passages of {} documents", report.chunks_in_store, report.documents_in_store);
     println!("{} -> {}", former.embedder, identity.embedder);
-    if former != identity {
+    if !former.agrees_with(&identity) {
         println!("a running server answers from what it has in memory until it is restarted with this embedder");
     }
     Ok(0)

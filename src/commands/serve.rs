@@ -103,6 +103,7 @@ async fn run(
         shutdown: shutdown.clone(),
         started: start,
     };
+    tutor.retrieval.warm_up(config).await;
     let (handle, server) = serve_doors(listener, doors, config.http_workers)?;
     let serving = actix::spawn(server);
     let refreshing = actix::spawn(refresh(guard.clone()));

@@ -14,7 +14,7 @@ use super::wire::administration as wire;
 use super::{ApiError, Doors};
 use crate::ingest::find;
 use crate::jobs::Order;
-use crate::materials::Upload;
+use crate::materials::{Misplaced, Upload};
 
 /// Longest silence within an upload: a client that stops sending must not keep its place.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -58,7 +58,15 @@ pub async fn upload(
     let received = tokio::time::timeout(LONGEST, receiving).await.map_err(|_| too_slow())??;
     let jobs = doors.jobs.clone();
     // In one go: a caller that leaves now must not leave files behind that no job takes up.
-    let placed = move || jobs.submit(Order::Take(received.place()?), place);
+    let placed = move || match received.place() {
+        Ok(placed) => jobs.submit(Order::Take(placed), place),
+        Err(Misplaced { placed, error }) => {
+            if !placed.is_empty() {
+                jobs.submit(Order::Take(placed), place)?;
+            }
+            Err(error)
+        }
+    };
     let job = blocking(placed).await?;
     Ok(HttpResponse::Accepted().json(wire::job(&job.snapshot())))
 }

@@ -3,14 +3,14 @@
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::domain::{Chunk, DocumentRecord, EngineError};
 use mentor_actors::embedding::EmbeddingWorkers;
 use mentor_actors::ports::{Corpus, TokenCounter};
 use tokio::sync::mpsc::Receiver;
 
-use super::pipeline::{CHUNKS_A_JOB, DOCUMENTS_BETWEEN_STAGES, InEmbedding, submit, write};
+use super::pipeline::{CHUNKS_A_JOB, DOCUMENTS_BETWEEN_STAGES, InEmbedding, Writing, submit, write};
 use super::{Progress, Report};
 
 /// Tokens that an embedder puts around a text.
@@ -40,8 +40,11 @@ pub fn embed_again(
     let outcome = std::thread::scope(|scope| {
         let (embedding, to_write) = sync_channel(DOCUMENTS_BETWEEN_STAGES);
         let submitting = scope.spawn(|| submit_all(&mut documents, with, embedding, progress));
+        // A store with fewer documents must not take the place of the one in use.
+        let mut refuse = |record: &DocumentRecord, error: EngineError| Err(error).context(record.id.to_string());
         let never = CancelToken::default();
-        let written = write(to_write, corpus, progress, &mut report, &mut Duration::default(), &never);
+        let writing = Writing { embedding: with.embedding, progress, stop: &never, refuse: &mut refuse };
+        let written = write(to_write, writing, corpus, &mut report, &mut Duration::default());
         // A panic there is a fault of ours: it goes on here, with its own message.
         written.and(submitting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });

@@ -53,12 +53,17 @@ pub fn discover_if_any(directory: &Path, hashes: &mut Hashes) -> anyhow::Result<
 /// # Errors
 /// As [`discover_if_any`].
 pub fn find(directory: &Path, id: &DocumentId) -> anyhow::Result<Option<PathBuf>> {
-    Ok(list_if_any(directory)?.into_iter().find(|listed| listed.id == *id).map(|listed| listed.path))
+    let has_id = |listed: &Listed| listed.is_utf8 && listed.id == *id;
+    Ok(list_if_any(directory)?.into_iter().find(has_id).map(|listed| listed.path))
 }
 
 fn look_into(files: Vec<Listed>, hashes: &mut Hashes) -> Folder {
     let mut folder = Folder::default();
-    for Listed { id, path, kind } in files {
+    for Listed { id, path, kind, is_utf8 } in files {
+        if !is_utf8 {
+            folder.unreadable.push((id, "its name is not UTF-8: rename it".to_owned()));
+            continue;
+        }
         match hashes.of(&path) {
             Ok((hash, stamp)) => folder.found.push(Found { id, path, kind, hash, stamp }),
             // Removed since it was listed.
@@ -76,6 +81,8 @@ pub(super) struct Listed {
     pub(super) id: DocumentId,
     pub(super) path: PathBuf,
     pub(super) kind: DocumentKind,
+    /// Of other names the id has only what can be read of them, and several may read alike.
+    pub(super) is_utf8: bool,
 }
 
 /// The files of [`discover`], unread.
@@ -113,7 +120,8 @@ fn walk(root: &Path, folder: &Path, listed: &mut Vec<Listed>) -> anyhow::Result<
         } else if path.is_file()
             && let Some(kind) = kind(&path)
         {
-            listed.push(Listed { id: id(root, &path), path, kind });
+            let relative = path.strip_prefix(root).unwrap_or(&path);
+            listed.push(Listed { id: id(relative), is_utf8: relative.to_str().is_some(), path, kind });
         }
     }
     Ok(())
@@ -123,8 +131,7 @@ fn kind(path: &Path) -> Option<DocumentKind> {
     DocumentKind::from_extension(path.extension()?.to_str()?)
 }
 
-fn id(root: &Path, path: &Path) -> DocumentId {
-    let relative = path.strip_prefix(root).unwrap_or(path);
+fn id(relative: &Path) -> DocumentId {
     let parts: Vec<_> = relative.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     DocumentId(parts.join("/"))
 }
@@ -149,6 +156,21 @@ mod tests {
         let ids: Vec<&str> = found.iter().map(|found| found.id.0.as_str()).collect();
         assert_eq!(ids, ["a.TXT", "week 1/notes.md"]);
         assert!(found[0].hash.to_string().starts_with("f9b0078b5df596d2"));
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf8_is_listed_with_its_reason_and_no_document() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        for name in [&b"f\xfcr.md"[..], b"f\xe4r.md", b"good.md"] {
+            std::fs::write(folder.path().join(std::ffi::OsStr::from_bytes(name)), "text").unwrap();
+        }
+        let found = look_at(folder.path()).unwrap();
+        assert_eq!(found.found.iter().map(|found| found.id.0.as_str()).collect::<Vec<_>>(), ["good.md"]);
+        assert_eq!(found.unreadable.len(), 2);
+        let (id, reason) = &found.unreadable[0];
+        assert_eq!((id.0.as_str(), reason.as_str()), ("f\u{FFFD}r.md", "its name is not UTF-8: rename it"));
+        assert_eq!(find(folder.path(), id).unwrap(), None, "it could be either");
     }
 
     #[test]

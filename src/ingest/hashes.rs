@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -75,11 +75,10 @@ impl Hashes {
     }
 
     fn try_save(&self, file: &Path) -> io::Result<()> {
-        let folder = file.parent().unwrap_or(Path::new("."));
-        let mut new = tempfile::NamedTempFile::new_in(folder)?;
-        new.write_all(&serde_json::to_vec(&self.used)?)?;
-        new.persist(file)?;
-        Ok(())
+        // Always the same name: what a killed ingest leaves, the next one overwrites. Only who holds the writer's lock saves.
+        let new = file.with_extension("json.new");
+        fs::write(&new, serde_json::to_vec(&self.used)?)?;
+        fs::rename(new, file)
     }
 }
 
@@ -145,7 +144,9 @@ mod tests {
         remember(&mut hashes, &path, &"ab".repeat(32));
         remember(&mut hashes, folder.path(), &"cd".repeat(32));
         hashes.of(&path).unwrap();
+        fs::write(folder.path().join("hashes.json.new"), "half of what a killed ing").unwrap();
         hashes.save();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "the file and its hashes");
         assert_eq!(Hashes::read(folder.path()).known, hashes.used);
         assert_eq!(hashes.used.len(), 1);
         fs::write(folder.path().join(FILE), "not JSON").unwrap();

@@ -17,7 +17,7 @@ mod watch;
 pub use again::{EmbedAgain, embed_again};
 pub use discover::{Folder, Found, discover, discover_if_any, find};
 pub use hashes::Hashes;
-pub use pipeline::{CHUNKS_A_JOB, EmbedClock, IngestParts, PendingBatch, Stop, run, submit};
+pub use pipeline::{CHUNKS_A_JOB, EmbedClock, IngestParts, PendingBatch, Stop, readers, run, submit};
 pub use plan::{Plan, Planned, Renamed, plan};
 pub use progress::{Bars, Progress};
 pub use report::{Copied, Failure, Report, StageSeconds};

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::{Folder, Found};
 
+/// Begins the name of a document on its way to another one. Hidden, so that no file has it.
+const ASIDE: &str = ".renaming";
+
 /// What to do with each document.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
@@ -115,28 +118,63 @@ impl Plan {
         if has_failed { &mut self.failed_before } else { &mut self.unchanged }.push(record_now);
     }
 
-    /// Takes those documents out of `new` and `changed` whose content the store has under a name that is gone.
+    /// Takes those documents out of `new` and `changed` whose content the store has under another name: one that is gone, or
+    /// one whose file has other content now, as when two files were exchanged.
     fn find_renamed(&mut self, gone: &mut BTreeMap<DocumentId, DocumentRecord>, retry: bool) {
-        let mut rename = |planned: &Planned| -> Option<Renamed> {
-            let was = |record: &DocumentRecord| {
-                let is_whole = !retry || record.failed_pages.is_empty();
-                record.was_read() && record.hash == planned.found.hash && record.kind == planned.found.kind && is_whole
-            };
-            let from = gone.iter().find(|(_, record)| was(record))?.0.clone();
-            let former = gone.remove(&from)?;
-            let (id, copies) = (planned.found.id.clone(), planned.copies.clone());
-            Some(Renamed { from, record: DocumentRecord { id, copies, failure: None, ..former } })
-        };
+        let mut known: HashMap<(DocumentHash, DocumentKind), DocumentRecord> = HashMap::new();
+        let is_whole = |record: &DocumentRecord| record.was_read() && !(retry && !record.failed_pages.is_empty());
+        let replaced = self
+            .changed
+            .iter()
+            .filter_map(|planned| planned.former.as_ref().filter(|former| former.hash != planned.found.hash));
+        // Of several with the same content one that is gone, the first by name.
+        for record in replaced.chain(gone.values().rev()).filter(|record| is_whole(record)) {
+            known.insert((record.hash, record.kind), record.clone());
+        }
         let renamed = &mut self.renamed;
-        let mut stays = |planned: &Planned| match rename(planned) {
-            Some(found) => {
-                renamed.push(found);
-                false
-            }
-            None => true,
+        let mut stays = |planned: &Planned| {
+            let Some(former) = known.remove(&(planned.found.hash, planned.found.kind)) else { return true };
+            gone.remove(&former.id);
+            let (from, id, copies) = (former.id.clone(), planned.found.id.clone(), planned.copies.clone());
+            renamed.push(Renamed { from, record: DocumentRecord { id, copies, failure: None, ..former } });
+            false
         };
         self.new.retain(&mut stays);
         self.changed.retain(&mut stays);
+        let moved: BTreeSet<&DocumentId> = self.renamed.iter().map(|renamed| &renamed.from).collect();
+        // What was stored under that name is elsewhere by the time the new content comes.
+        for planned in self.changed.iter_mut().filter(|planned| moved.contains(&planned.found.id)) {
+            planned.former = None;
+        }
+    }
+
+    /// The renames one after the other, so that none takes the place of what is still to be moved. Of names that were exchanged
+    /// in a circle the first is moved aside for a moment; killed then, the next plan finds it by its content.
+    #[must_use]
+    pub fn moves(&self) -> Vec<Renamed> {
+        let (mut waiting, mut moves) = (self.renamed.clone(), Vec::with_capacity(self.renamed.len()));
+        while !waiting.is_empty() {
+            let sources: BTreeSet<DocumentId> = waiting.iter().map(|renamed| renamed.from.clone()).collect();
+            let is_free =
+                |renamed: &Renamed| renamed.from == renamed.record.id || !sources.contains(&renamed.record.id);
+            let (free, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_free);
+            waiting = others;
+            if free.is_empty()
+                && let Some(first) = waiting.first_mut()
+            {
+                let aside = DocumentId(format!("{ASIDE}/{}", first.record.id));
+                let from = std::mem::replace(&mut first.from, aside.clone());
+                moves.push(Renamed { from, record: DocumentRecord { id: aside, ..first.record.clone() } });
+            }
+            moves.extend(free);
+        }
+        moves
+    }
+
+    /// The document of that name that is to be ingested.
+    #[must_use]
+    pub fn planned(&self, id: &DocumentId) -> Option<&Planned> {
+        self.new.iter().chain(&self.changed).find(|planned| planned.found.id == *id)
     }
 
     fn sort(&mut self) {
@@ -391,5 +429,44 @@ mod tests {
         let plan = plan(Folder { found: vec![found("b", 2)], unreadable }, vec![stored("a", 1)], false);
         assert!(plan.gone.is_empty());
         assert!(plan.to_string().contains("unreadable    a: permission denied"), "{plan}");
+    }
+
+    fn moved(plan: &Plan) -> Vec<(String, String)> {
+        plan.moves().into_iter().map(|renamed| (renamed.from.0, renamed.record.id.0)).collect()
+    }
+
+    fn pair(from: &str, to: &str) -> (String, String) {
+        (from.into(), to.into())
+    }
+
+    #[test]
+    fn names_that_were_exchanged_cost_no_embedding() {
+        let plan = plan(folder(vec![found("a", 2), found("b", 1)]), vec![stored("a", 1), stored("b", 2)], false);
+        assert_eq!(plan.summary(), "0 new, 0 changed, 0 unchanged, 0 gone, 2 renamed");
+        assert_eq!(moved(&plan), [pair("b", ".renaming/a"), pair("a", "b"), pair(".renaming/a", "a")]);
+    }
+
+    #[test]
+    fn an_exchange_that_was_killed_half_way_is_ended_by_the_next_plan() {
+        let store = vec![stored(".renaming/a", 2), stored("a", 1)];
+        let plan = plan(folder(vec![found("a", 2), found("b", 1)]), store, false);
+        assert_eq!(moved(&plan), [pair("a", "b"), pair(".renaming/a", "a")]);
+        assert!(plan.gone.is_empty());
+    }
+
+    #[test]
+    fn a_chain_of_names_is_moved_from_its_end() {
+        let files = folder(vec![found("b", 1), found("c", 2), found("a", 9)]);
+        let plan = plan(files, vec![stored("a", 1), stored("b", 2)], false);
+        assert_eq!(moved(&plan), [pair("b", "c"), pair("a", "b")]);
+        let Planned { found, former, .. } = &plan.changed[0];
+        assert_eq!((found.id.0.as_str(), former), ("a", &None), "its former text is that of b by then");
+    }
+
+    #[test]
+    fn what_is_to_be_read_again_is_no_source_of_a_name() {
+        let failed = DocumentRecord { failed_pages: vec![(1, "a picture".into())], ..stored("a", 1) };
+        let plan = plan(folder(vec![found("a", 1)]), vec![failed], true);
+        assert_eq!((names(&plan.changed), plan.renamed.len()), (vec!["a"], 0));
     }
 }

@@ -70,6 +70,8 @@ pub struct Report {
     pub chunks_in_store: u64,
     /// Documents in the store now.
     pub documents_in_store: u64,
+    /// What the store's upkeep could not do, with the reason: everything is stored all the same.
+    pub undone: Vec<String>,
 }
 
 impl Report {
@@ -110,6 +112,7 @@ impl Report {
         self.failures.sort();
         self.chunks_in_store = stats.chunks;
         self.documents_in_store = stats.documents;
+        self.undone.clone_from(&stats.undone);
     }
 
     /// Part of the time in which the embedder worked, 0 to 1.
@@ -143,6 +146,9 @@ impl Display for Report {
         for Copied { document, of } in &self.copies {
             write!(f, "\ncopy        {document} is stored as {of}")?;
         }
+        for reason in &self.undone {
+            write!(f, "\nupkeep      {reason}; everything is stored, `mentor compact` tries again")?;
+        }
         if !self.failures.is_empty() {
             write!(f, "\n\nwithout text ({}):", self.failures.len())?;
         }
@@ -166,5 +172,13 @@ mod tests {
         let report = Report { failures: vec![failure], ..Report::default() };
         assert!(report.to_string().ends_with("  a.pdf, page 84: broken font"));
         assert_eq!((report.exit_code(), Report::default().exit_code()), (3, 0));
+    }
+
+    #[test]
+    fn upkeep_that_was_not_done_is_told_and_is_no_failure() {
+        let mut report = Report::default();
+        report.close(&CorpusStats { undone: vec!["no space left".into()], ..CorpusStats::default() });
+        assert!(report.to_string().contains("upkeep      no space left; everything is stored"), "{report}");
+        assert_eq!(report.exit_code(), 0);
     }
 }

@@ -13,6 +13,9 @@ use super::discover::list;
 /// What the folder looked like; why it could not be looked at.
 type Look = Result<BTreeMap<PathBuf, Stamp>, String>;
 
+/// After an ingest that failed, the next looks are passed over: 1, 2, 4 and so on up to so many, which are minutes.
+const MAX_PAUSE: u32 = 128;
+
 /// Says when to ingest.
 #[derive(Debug, Default)]
 pub struct Watch {
@@ -20,6 +23,10 @@ pub struct Watch {
     settled: Option<Look>,
     /// What was seen last.
     last: Option<Look>,
+    /// Looks to pass over as long as they find nothing new.
+    pause: u32,
+    /// The next pause.
+    next_pause: u32,
 }
 
 impl Watch {
@@ -35,7 +42,8 @@ impl Watch {
     fn see(&mut self, look: Look) -> Result<bool, String> {
         let is_first = self.last.is_none();
         let is_still = self.last.as_ref() == Some(&look);
-        let is_due = (is_first || is_still) && self.settled.as_ref() != Some(&look);
+        self.pause = if is_still { self.pause.saturating_sub(1) } else { 0 };
+        let is_due = (is_first || is_still) && self.pause == 0 && self.settled.as_ref() != Some(&look);
         self.last = Some(look.clone());
         if !is_due {
             return Ok(false);
@@ -44,9 +52,17 @@ impl Watch {
         look.map(|_| true)
     }
 
-    /// The ingest did not do all there was to do: it is due again when the folder stays as it is now.
+    /// The ingest did not do all there was to do: it is due again when the folder stays as it is now, later each time, or soon
+    /// once something changes.
     pub fn try_again(&mut self) {
         self.settled = None;
+        self.pause = self.next_pause.clamp(1, MAX_PAUSE);
+        self.next_pause = 2 * self.pause;
+    }
+
+    /// The ingest did all there was to do.
+    pub fn is_done(&mut self) {
+        self.next_pause = 0;
     }
 }
 
@@ -103,5 +119,22 @@ mod tests {
         watch.see(folder(&[("a", 1)])).unwrap();
         watch.try_again();
         assert_eq!(watch.see(folder(&[("a", 1)])), Ok(true));
+    }
+
+    #[test]
+    fn an_ingest_that_goes_on_failing_is_tried_less_and_less_until_something_changes_or_it_succeeds() {
+        let mut watch = Watch::default();
+        let same = || folder(&[("a", 1)]);
+        watch.see(same()).unwrap();
+        let looks_until_due = |watch: &mut Watch, look: fn() -> Look| {
+            watch.try_again();
+            (1..).find(|_| watch.see(look()) == Ok(true)).unwrap()
+        };
+        let pauses: Vec<u32> = (0..9).map(|_| looks_until_due(&mut watch, same)).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 128]);
+        let changed = || folder(&[("a", 2)]);
+        assert_eq!(looks_until_due(&mut watch, changed), 2, "seen, and seen to rest");
+        watch.is_done();
+        assert_eq!(looks_until_due(&mut watch, changed), 1);
     }
 }

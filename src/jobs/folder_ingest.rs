@@ -48,9 +48,10 @@ impl FolderIngest {
         let stop = Stop { storing: job.cancel_token().clone(), ..Stop::default() };
         let parts = engines::for_job(&self.config, &self.embedder, &stop.storing)?;
         // From here on nobody else writes, so what the folder is compared with stays as it is.
-        let mut corpus = engines::open_corpus(&self.config, &self.embedder.info, false)?;
+        let mut corpus = engines::open_corpus(&self.config, &self.embedder.info)?;
         let plan = self.plan(job.order(), corpus.documents()?)?;
         let progress = JobProgress::new(job, &self.metrics, &plan);
+        // What upkeep could not do is in the log.
         run(&plan, &parts, &mut corpus, &progress, &stop)?;
         report_others(job, &progress, &plan);
         Ok(())

@@ -7,6 +7,7 @@ pub(super) const HEAD_BYTES: usize = 8 << 10;
 /// What is looked at of a file's end: where an archive lists its members.
 pub(super) const TAIL_BYTES: usize = 1 << 20;
 
+const PDF_MARK: &[u8] = b"%PDF-";
 /// A PDF reader accepts the mark in the first kilobyte.
 const PDF_MARK_WITHIN: usize = 1 << 10;
 const LIST_ENTRY: &[u8] = b"PK\x01\x02";
@@ -34,7 +35,9 @@ pub(super) fn check(kind: DocumentKind, head: &[u8], tail: &[u8]) -> Result<(), 
     }
     let is_text_kind =
         matches!(kind, DocumentKind::Markdown | DocumentKind::Html | DocumentKind::PlainText | DocumentKind::Notebook);
-    match recognise(head, tail) {
+    // A text may well be about PDF files; one of them called a text begins as such.
+    let mark_within = if is_text_kind { PDF_MARK.len() } else { PDF_MARK_WITHIN };
+    match recognise(head, tail, mark_within) {
         Content::Kind(found) if found == kind => Ok(()),
         Content::Text if kind == DocumentKind::Notebook && first_character(head) != Some(b'{') => {
             Err("it is no notebook: notebooks are JSON".into())
@@ -46,9 +49,10 @@ pub(super) fn check(kind: DocumentKind, head: &[u8], tail: &[u8]) -> Result<(), 
     }
 }
 
-fn recognise(head: &[u8], tail: &[u8]) -> Content {
-    let start = &head[..head.len().min(PDF_MARK_WITHIN)];
-    if contains(start, b"%PDF-") {
+/// A PDF's mark counts within so many bytes.
+fn recognise(head: &[u8], tail: &[u8], mark_within: usize) -> Content {
+    let start = &head[..head.len().min(mark_within)];
+    if contains(start, PDF_MARK) {
         return Content::Kind(DocumentKind::Pdf);
     }
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
@@ -156,10 +160,11 @@ mod tests {
         let word = zip(&[("[Content_Types].xml", "<Types/>"), ("word/document.xml", "<w/>")]);
         let slides = zip(&[("[Content_Types].xml", "<Types/>"), ("ppt/presentation.xml", "<p/>")]);
         let book = zip(&[("mimetype", "application/epub+zip"), ("META-INF/container.xml", "<c/>")]);
-        let cases: [(DocumentKind, &[u8]); 9] = [
+        let cases: [(DocumentKind, &[u8]); 10] = [
             (DocumentKind::Pdf, b"%PDF-1.7\n"),
             (DocumentKind::Pdf, b"\n\njunk before\n%PDF-1.4\n\0\0"),
             (DocumentKind::Markdown, b"# Heaps\n"),
+            (DocumentKind::Markdown, b"# PDF files\n\nThey begin with `%PDF-1.7`.\n"),
             (DocumentKind::PlainText, b"\xff\xfeH\0i\0"),
             (DocumentKind::Html, b"<p>a fragment</p>"),
             (DocumentKind::Notebook, b"\xef\xbb\xbf {\"cells\": []}"),

@@ -8,4 +8,4 @@ mod file_name;
 mod upload;
 
 pub use file_name::check_name;
-pub use upload::{Materials, Upload, UploadLimits};
+pub use upload::{Materials, Misplaced, Upload, UploadLimits};

@@ -78,6 +78,15 @@ fn is_incoming(entry: &fs::DirEntry) -> bool {
     entry.file_name().to_string_lossy().starts_with(PREFIX)
 }
 
+/// An upload of which not all files have their names.
+#[derive(Debug)]
+pub struct Misplaced {
+    /// Those that have: a job must see to them.
+    pub placed: BTreeSet<DocumentId>,
+    /// What happened to the others.
+    pub error: TurnError,
+}
+
 /// Files on their way in. Dropped before they are placed, they leave nothing behind. Everything here blocks.
 pub struct Upload {
     materials: Materials,
@@ -160,36 +169,42 @@ impl Upload {
     /// Gives all files their names, each in one step.
     ///
     /// # Errors
-    /// `invalid_request` when there is none, or a name was taken meanwhile: those that are new are taken back then.
-    pub fn place(self) -> Result<BTreeSet<DocumentId>, TurnError> {
+    /// `invalid_request` when there is none, or a name was taken meanwhile: those that are new are taken back then. What has taken
+    /// the place of a former file stays.
+    pub fn place(self) -> Result<BTreeSet<DocumentId>, Misplaced> {
+        let mut placed = BTreeSet::new();
         if self.files.is_empty() {
-            return Err(invalid("the upload has no file"));
+            return Err(Misplaced { placed, error: invalid("the upload has no file") });
         }
         let directory = &self.materials.directory;
-        let mut placed = BTreeSet::new();
         for Incoming { name, file, .. } in self.files {
             let path = directory.join(&name);
             let named = if self.replace { file.persist(&path) } else { file.persist_noclobber(&path) };
             if let Err(PersistError { error, .. }) = named {
                 if !self.replace {
-                    take_back(directory, &placed);
+                    take_back(directory, &mut placed);
                 }
-                return Err(if error.kind() == io::ErrorKind::AlreadyExists { taken(&name) } else { unusable(error) });
+                let is_taken = error.kind() == io::ErrorKind::AlreadyExists;
+                return Err(Misplaced { placed, error: if is_taken { taken(&name) } else { unusable(error) } });
             }
             placed.insert(DocumentId(name));
         }
         // The names, too, are to survive a power loss.
-        File::open(directory).and_then(|folder| folder.sync_all()).map_err(unusable)?;
-        Ok(placed)
+        match File::open(directory).and_then(|folder| folder.sync_all()) {
+            Ok(()) => Ok(placed),
+            Err(error) => Err(Misplaced { placed, error: unusable(error) }),
+        }
     }
 }
 
-fn take_back(directory: &Path, placed: &BTreeSet<DocumentId>) {
-    for DocumentId(name) in placed {
-        if let Err(error) = fs::remove_file(directory.join(name)) {
-            tracing::warn!(%error, "a file of an upload that failed stays in the folder");
-        }
-    }
+/// Leaves in `placed` what cannot be taken back.
+fn take_back(directory: &Path, placed: &mut BTreeSet<DocumentId>) {
+    placed.retain(|DocumentId(name)| {
+        let removed = fs::remove_file(directory.join(name));
+        removed
+            .inspect_err(|error| tracing::warn!(%error, "a file of an upload that failed stays in the folder"))
+            .is_err()
+    });
 }
 
 fn read_tail(file: &mut File, bytes: u64) -> io::Result<Vec<u8>> {
@@ -293,7 +308,7 @@ mod tests {
         put(&mut second, "b.md", "two").unwrap();
         put(&mut second, "a.md", "two").unwrap();
         first.place().unwrap();
-        assert!(second.place().unwrap_err().message.contains("a.md is there already"));
+        assert!(second.place().unwrap_err().error.message.contains("a.md is there already"));
         assert_eq!(names(&materials), ["a.md"]);
         assert!(materials.upload(false).begin("a.md").unwrap_err().message.contains("?replace=true"));
         let mut third = materials.upload(true);
@@ -310,7 +325,7 @@ mod tests {
         assert!(upload.begin("a.md").unwrap_err().message.contains("twice"));
         put(&mut upload, "b.md", "b").unwrap();
         assert_eq!(upload.begin("c.md").unwrap_err().code, ErrorCode::TooLarge);
-        assert!(materials.upload(false).place().unwrap_err().message.contains("no file"));
+        assert!(materials.upload(false).place().unwrap_err().error.message.contains("no file"));
     }
 
     #[test]
@@ -331,5 +346,18 @@ mod tests {
         assert_eq!(names(&materials).len(), 1);
         put(&mut running, "b.md", "b").unwrap();
         running.end().unwrap();
+    }
+
+    #[test]
+    fn what_took_the_place_of_a_file_before_another_one_failed_is_told() {
+        let (_folder, materials) = materials(limits());
+        let mut upload = materials.upload(true);
+        put(&mut upload, "a.md", "# A").unwrap();
+        put(&mut upload, "b.md", "# B").unwrap();
+        // No file can take the place of a folder.
+        fs::create_dir(materials.directory().join("b.md")).unwrap();
+        let Misplaced { placed, error } = upload.place().unwrap_err();
+        assert_eq!((placed, error.code), (BTreeSet::from([DocumentId("a.md".into())]), ErrorCode::Unavailable));
+        assert_eq!(names(&materials), ["a.md", "b.md"]);
     }
 }

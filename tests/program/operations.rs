@@ -114,10 +114,35 @@ fn conversations_are_in_a_backup_of_a_running_server_and_come_back_with_it() {
     assert_eq!(turn_ids(&server), ["before", "after"]);
     assert_eq!(server.terminate(), Some(0));
 
-    assert_eq!(json_of(&workplace, 0, &["restore", "all.zip"])["conversations"], 1);
+    let said = workplace.expect(0, &["restore", "all.zip"]);
+    assert!(said.contains("1 conversations, in the place of those there were"), "{said}");
+    assert!(said.contains("the history and the tags of the former store are gone"), "{said}");
     let server = workplace.serve();
     assert_eq!(turn_ids(&server), ["before"]);
     assert_eq!(json_of(&workplace, 0, &["doctor"])["problems"], 0);
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn conversations_that_a_killed_restore_left_in_the_store_survive_its_replacement() {
+    let Some(workplace) = with_course() else { return };
+    let server = workplace.serve();
+    let asked = json!({"message": "What is a binary heap?", "conversation_id": "c", "turn_id": "before",
+        "options": {"max_tokens": 4}});
+    assert!(server.post("/api/chat", &asked).get("answer").is_some());
+    assert_eq!(server.terminate(), Some(0));
+    workplace.expect(0, &["backup", "all.zip"]);
+    // As a restore leaves them that was killed before its last step, with nothing else of them anywhere.
+    let name = "conversations.sqlite";
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(workplace.path("all.zip")).unwrap()).unwrap();
+    let left = workplace.path("vector_data/corpus.lance/_conversations.sqlite");
+    std::io::copy(&mut archive.by_name(name).unwrap(), &mut std::fs::File::create(left).unwrap()).unwrap();
+    for file in ["", "-wal", "-shm"].map(|end| workplace.path(&format!("vector_data/{name}{end}"))) {
+        assert!(!file.exists() || std::fs::remove_file(file).is_ok());
+    }
+    workplace.expect(0, &["re-embed"]);
+    let server = workplace.serve();
+    assert_eq!(turn_ids(&server), ["before"]);
     assert_eq!(server.terminate(), Some(0));
 }
 

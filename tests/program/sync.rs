@@ -132,6 +132,33 @@ fn a_folder_that_is_empty_or_missing_does_not_empty_the_store_and_another_one_ta
 }
 
 #[test]
+fn an_overwriting_that_is_killed_leaves_the_course_that_was_there_and_one_that_ends_replaces_it() {
+    let Some(workplace) = with_course() else { return };
+    workplace.course_file("long.md", "A sentence of a long text that takes a while to be embedded. ".repeat(30_000));
+    let mut overwriting = workplace.command(&["ingest", "--directory", "course", "--overwrite"]);
+    let mut overwriting = overwriting.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let building = workplace.path("vector_data/.building/corpus.lance");
+    let is_under_way = (0..6_000).any(|_| {
+        building.exists() || {
+            std::thread::park_timeout(std::time::Duration::from_millis(10));
+            false
+        }
+    });
+    overwriting.kill().unwrap();
+    overwriting.wait().unwrap();
+    assert!(is_under_way, "it was never built beside the one in use");
+    let found = names(&workplace.expect(0, &["search", "binary heap", "--top-k", "1", "--json"]));
+    assert_eq!(found, ["heaps.md"]);
+
+    std::fs::remove_file(workplace.path("course/long.md")).unwrap();
+    let report = ingest(&workplace, 0, &["--overwrite"]);
+    assert_eq!((&report["ingested"], &report["documents_in_store"]), (&json!(3), &json!(3)));
+    assert!(!workplace.path("vector_data/.building").exists());
+    let found = names(&workplace.expect(0, &["search", "binary heap", "--top-k", "1", "--json"]));
+    assert_eq!(found, ["heaps.md"]);
+}
+
+#[test]
 fn a_dry_run_changes_nothing() {
     let Some(workplace) = with_course() else { return };
     let look = || {

@@ -27,6 +27,7 @@ fn a_question_is_answered_with_sources_and_usage() {
     let Some(workplace) = with_course() else { return };
     let server = workplace.serve();
     assert!(server.said.iter().any(|line| line.starts_with("generator  ")), "{:?}", server.said);
+    assert!(server.said.iter().any(|line| line.contains("embedder and store are warm")), "{:?}", server.said);
     let answer = server.post("/api/chat", &json!({"message": "How is a binary heap stored?"}));
     assert!(!answer["answer"].as_str().unwrap().trim().is_empty(), "{answer}");
     assert_eq!(answer["sources"][0]["metadata"]["file_name"], "heaps.md");

@@ -226,6 +226,8 @@ pub struct CorpusStats {
     pub fragments: u64,
     /// State of the vector index, for people: `flat` when every search scans.
     pub index_state: String,
+    /// What upkeep could not do at the end of an ingest, with the reason: the corpus is whole without it, and slower or larger.
+    pub undone: Vec<String>,
 }
 
 /// A chunk with its vector, ready to be written.

@@ -1,48 +1,63 @@
 //! Jupyter notebooks, as Markdown: text as it is, code fenced, and what a cell printed, where that is short text.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// Longest output of a cell that is kept, in characters; the rest of a table or a log teaches nothing.
 const MAX_OUTPUT_CHARS: usize = 500;
 /// Backticks around code that holds fewer itself.
 const LEAST_FENCE: usize = 3;
 
+/// Some programs write `null` where they have nothing.
+fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_default())
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Notebook {
+    #[serde(deserialize_with = "or_default")]
     cells: Vec<Cell>,
+    #[serde(deserialize_with = "or_default")]
     metadata: Metadata,
     /// Where format 3, of 2015 and before, had its cells.
+    #[serde(deserialize_with = "or_default")]
     worksheets: Vec<Worksheet>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Worksheet {
+    #[serde(deserialize_with = "or_default")]
     cells: Vec<Cell>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Metadata {
+    #[serde(deserialize_with = "or_default")]
     language_info: Language,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Language {
+    #[serde(deserialize_with = "or_default")]
     name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Cell {
+    #[serde(deserialize_with = "or_default")]
     cell_type: String,
+    #[serde(deserialize_with = "or_default")]
     source: Text,
     /// The source of code in format 3.
+    #[serde(deserialize_with = "or_default")]
     input: Text,
     /// Of a heading in format 3.
     level: Option<usize>,
+    #[serde(deserialize_with = "or_default")]
     outputs: Vec<Output>,
 }
 
@@ -50,7 +65,9 @@ struct Cell {
 #[serde(default)]
 struct Output {
     /// What was printed.
+    #[serde(deserialize_with = "or_default")]
     text: Text,
+    #[serde(deserialize_with = "or_default")]
     data: Data,
     ename: Option<String>,
     evalue: Option<String>,
@@ -60,7 +77,7 @@ struct Output {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Data {
-    #[serde(rename = "text/plain")]
+    #[serde(rename = "text/plain", deserialize_with = "or_default")]
     plain: Text,
 }
 
@@ -154,6 +171,15 @@ mod tests {
         let expected = "# Heaps\nA heap.\n\n````python\nprint('```')\n````\n\nOutput:\n```\ntwo\nlines\n```\n\n\
                         Output:\n```\n<Figure>\n```\n\nOutput:\n```\nKeyError: 'x'\n```";
         assert_eq!(read(notebook.as_bytes()).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_null_is_nothing() {
+        let notebook = r##"{"metadata": null, "worksheets": null, "cells": [
+            {"cell_type": "code", "source": "x", "outputs": null},
+            {"cell_type": "code", "source": null, "outputs": [{"text": null, "data": null},
+                {"data": {"text/plain": null}}, {"text": "out", "data": {}}]}]}"##;
+        assert_eq!(read(notebook.as_bytes()).as_deref(), Ok("```\nx\n```\n\nOutput:\n```\nout\n```"));
     }
 
     #[test]

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use mentor_actors::cancel::CancelToken;
 
 use super::pdf::paragraphs::DIVIDED;
 use super::reader::{NoText, sandbox};
@@ -26,6 +28,8 @@ const MAX_OPEN_FILES: u64 = 64;
 const MAX_FILE_BYTES: u64 = 0;
 /// Part of the longest line from which on a line was broken only because it was full.
 const FULL_LINE: f64 = 0.75;
+/// How often it is looked whether the text is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Pages that may fail before the rest of a file is given up.
 const MAX_FAILURES: u32 = 3;
 
@@ -35,10 +39,18 @@ pub struct TextRecognition {
     pdftoppm: PathBuf,
     tesseract: PathBuf,
     languages: String,
+    limits: RecognitionLimits,
+}
+
+/// What text recognition may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct RecognitionLimits {
     /// Longest time for a page.
-    page_time: Duration,
+    pub page_time: Duration,
+    /// Longest time for a file.
+    pub file_time: Duration,
     /// Memory of each program.
-    memory_bytes: u64,
+    pub memory_bytes: u64,
 }
 
 impl TextRecognition {
@@ -47,12 +59,7 @@ impl TextRecognition {
     ///
     /// # Errors
     /// Which program or language is missing, and how to get it.
-    pub fn find(
-        path: &std::ffi::OsStr,
-        languages: &str,
-        page_time: Duration,
-        memory_bytes: u64,
-    ) -> Result<Self, String> {
+    pub fn find(path: &std::ffi::OsStr, languages: &str, limits: RecognitionLimits) -> Result<Self, String> {
         let program = |name: &str, package: &str| {
             let found = std::env::split_paths(path).map(|folder| folder.join(name)).find(|program| program.is_file());
             found.ok_or_else(|| {
@@ -61,7 +68,7 @@ impl TextRecognition {
         };
         let pdftoppm = program("pdftoppm", "poppler-utils")?;
         let tesseract = program("tesseract", "tesseract-ocr")?;
-        let found = Self { pdftoppm, tesseract, languages: languages.to_owned(), page_time, memory_bytes };
+        let found = Self { pdftoppm, tesseract, languages: languages.to_owned(), limits };
         found.check_languages()?;
         Ok(found)
     }
@@ -80,19 +87,27 @@ impl TextRecognition {
         }
     }
 
-    /// Reads the pages of a PDF file that gave no text, but might have some.
-    pub(super) fn read_pictures(&self, file: &Path, pages: &mut [Result<String, NoText>]) {
+    /// Reads the pages of a PDF file that gave no text, but might have some, until that is not wanted any more.
+    pub(super) fn read_pictures(&self, file: &Path, pages: &mut [Result<String, NoText>], cancel: &CancelToken) {
         let mut failures = 0;
+        let end = Instant::now() + self.limits.file_time;
         for (number, page) in (1_u32..).zip(pages) {
             let Err(no_text) = page else { continue };
             if !no_text.recognisable {
+                continue;
+            }
+            if cancel.is_cancelled() {
+                return;
+            }
+            if Instant::now() >= end {
+                no_text.reason.push_str("; the time for text recognition of the whole file was over before this page");
                 continue;
             }
             if failures >= MAX_FAILURES {
                 no_text.reason.push_str("; text recognition failed on too many pages before it");
                 continue;
             }
-            match self.read_page(file, number) {
+            match self.read_page(file, number, end, cancel) {
                 Ok(text) if text.chars().any(char::is_alphanumeric) => *page = Ok(text),
                 Ok(_) => no_text.reason.push_str("; text recognition found none either"),
                 Err(reason) => {
@@ -103,7 +118,7 @@ impl TextRecognition {
         }
     }
 
-    fn read_page(&self, file: &Path, number: u32) -> Result<String, String> {
+    fn read_page(&self, file: &Path, number: u32, end: Instant, cancel: &CancelToken) -> Result<String, String> {
         let number = number.to_string();
         let input = File::open(file).map_err(|error| format!("the file cannot be opened: {}", error.kind()))?;
         let draw = ["-f", &number, "-l", &number, "-r", RESOLUTION, "-gray", "-singlefile", "-"];
@@ -119,10 +134,16 @@ impl TextRecognition {
             let _gone = sender.send(read.map(|_| bytes));
         };
         thread::Builder::new().name("ocr-pipe".into()).spawn(work).map_err(|_| "no thread for its output")?;
-        let bytes = match receiver.recv_timeout(self.page_time) {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => return Err("its output broke off".to_owned()),
-            Err(RecvTimeoutError::Timeout) => return Err("it took too long".to_owned()),
+        let until = end.min(Instant::now() + self.limits.page_time);
+        let bytes = loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match receiver.recv_timeout(left.min(LOOK_EVERY)) {
+                Ok(Ok(bytes)) => break bytes,
+                Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => return Err("its output broke off".to_owned()),
+                Err(RecvTimeoutError::Timeout) if cancel.is_cancelled() => return Err("it was stopped".to_owned()),
+                Err(RecvTimeoutError::Timeout) if left <= LOOK_EVERY => return Err("it took too long".to_owned()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
         };
         match reading.0.wait() {
             Ok(status) if status.success() => Ok(tidy(&String::from_utf8_lossy(&bytes))),
@@ -131,8 +152,8 @@ impl TextRecognition {
     }
 
     fn start(&self, program: &Path, arguments: &[&str], input: Stdio) -> Result<Ended, String> {
-        let memory_bytes = self.memory_bytes;
-        let cpu_seconds = self.page_time.as_secs() + 1;
+        let RecognitionLimits { page_time, memory_bytes, .. } = self.limits;
+        let cpu_seconds = page_time.as_secs() + 1;
         let enclose = move || enclose(memory_bytes, cpu_seconds);
         let mut command = Command::new(program);
         command.args(arguments).env_clear().current_dir("/").stdin(input).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -205,9 +226,59 @@ impl Drop for Ended {
 mod tests {
     use super::*;
 
+    fn limits(file_seconds: u64) -> RecognitionLimits {
+        let file_time = Duration::from_secs(file_seconds);
+        RecognitionLimits { page_time: Duration::from_secs(60), file_time, memory_bytes: 2 << 30 }
+    }
+
+    struct Silent {
+        recognition: TextRecognition,
+        _folder: tempfile::TempDir,
+    }
+
+    /// Programs that never say anything.
+    fn silent(limits: RecognitionLimits) -> Silent {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let program = folder.path().join("silent");
+        // Another process writes it: a program that this one has open for writing could not be started by another test's thread.
+        let write = "printf '#!/bin/sh\\nexec sleep 600\\n' > \"$0\" && chmod 755 \"$0\"";
+        let written = Command::new("/bin/sh").arg("-c").arg(write).arg(&program).status().expect("there is a shell");
+        assert!(written.success());
+        let languages = "eng".to_owned();
+        let recognition = TextRecognition { pdftoppm: program.clone(), tesseract: program, languages, limits };
+        Silent { recognition, _folder: folder }
+    }
+
+    fn pictures(count: usize) -> Vec<Result<String, NoText>> {
+        vec![Err(NoText { reason: "a picture".into(), recognisable: true }); count]
+    }
+
+    #[test]
+    fn recognition_that_is_not_wanted_any_more_ends_within_a_page() {
+        let (silent, cancel) = (silent(limits(600)), CancelToken::default());
+        let mut pages = pictures(3);
+        thread::scope(|scope| {
+            scope.spawn(|| silent.recognition.read_pictures("/dev/null".as_ref(), &mut pages, &cancel));
+            cancel.cancel();
+        });
+        let reasons: Vec<&str> =
+            pages.iter().map(|page| page.as_ref().expect_err("nothing was read").reason.as_str()).collect();
+        let stopped = "a picture; text recognition failed: it was stopped";
+        assert!(reasons[0] == "a picture" || reasons[0] == stopped, "{reasons:?}");
+        assert_eq!(reasons[1..], ["a picture"; 2]);
+    }
+
+    #[test]
+    fn pages_behind_the_time_of_the_whole_file_say_so() {
+        let mut pages = pictures(2);
+        silent(limits(0)).recognition.read_pictures("/dev/null".as_ref(), &mut pages, &CancelToken::default());
+        let reason = "a picture; the time for text recognition of the whole file was over before this page";
+        assert!(pages.iter().all(|page| page.as_ref().is_err_and(|it| it.reason == reason)), "{pages:?}");
+    }
+
     #[test]
     fn a_missing_program_is_named_with_its_package() {
-        let error = TextRecognition::find("/nowhere".as_ref(), "eng", Duration::from_secs(1), 1 << 30).unwrap_err();
+        let error = TextRecognition::find("/nowhere".as_ref(), "eng", limits(60)).unwrap_err();
         assert_eq!(
             error,
             "text recognition needs the program pdftoppm: install it (Debian: poppler-utils) or set ocr = false"

@@ -83,7 +83,9 @@ impl LanceCorpus {
         self.advance("be rolled back", |dataset| async move { versions::restore(&dataset, version).await })?;
         self.flush()?;
         self.read_again()?;
-        self.index_if_due()?;
+        if let Err(error) = self.index_if_due() {
+            tracing::warn!(%error, "the store is rolled back, and slower until `mentor reindex`");
+        }
         Ok((version, self.dataset.version_id()))
     }
 }

@@ -183,6 +183,7 @@ mod tests {
             pooling: "mean".into(),
             max_tokens: 256,
             chunker_version: 1,
+            tokenizer: None,
         }
     }
 

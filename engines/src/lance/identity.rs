@@ -34,12 +34,11 @@ impl StoreIdentity {
     /// # Errors
     /// [`EngineError::Load`] naming what differs and the command that repairs it.
     pub(super) fn check(&self, stored: &Self, data_dir: &Path) -> Result<(), EngineError> {
-        let differing: Vec<_> =
-            stored.facets().into_iter().zip(self.facets()).filter(|(theirs, ours)| theirs != ours).collect();
-        if differing.is_empty() {
+        if self.agrees_with(stored) {
             return Ok(());
         }
-        let (theirs, ours): (Vec<_>, Vec<_>) = differing.into_iter().unzip();
+        let facets = stored.facets().into_iter().zip(self.facets());
+        let (theirs, ours): (Vec<_>, Vec<_>) = facets.filter(|(theirs, ours)| theirs != ours).unzip();
         Err(EngineError::Load(format!(
             "the store in {} was made with {}; this is {}: run `mentor ingest --overwrite` to rebuild it",
             data_dir.display(),
@@ -49,12 +48,13 @@ impl StoreIdentity {
     }
 
     /// Every part of the identity, in words.
-    fn facets(&self) -> [String; 4] {
+    fn facets(&self) -> [String; 5] {
         [
             format!("embedder {} ({} dimensions)", self.embedder, self.dimension),
             format!("{} pooling", self.pooling),
             format!("chunks of at most {} tokens", self.max_tokens),
             format!("chunker version {}", self.chunker_version),
+            format!("tokenizer {}", self.tokenizer.as_deref().unwrap_or("unknown")),
         ]
     }
 }
@@ -70,6 +70,7 @@ mod tests {
             pooling: "mean".into(),
             max_tokens: 256,
             chunker_version: 1,
+            tokenizer: None,
         }
     }
 
@@ -91,6 +92,19 @@ mod tests {
             )
         );
         assert!(identity().check(&identity(), Path::new("vector_data")).is_ok());
+    }
+
+    #[test]
+    fn another_tokenizer_is_refused_where_both_are_known() {
+        let with = |tokenizer: &str| StoreIdentity { tokenizer: Some(tokenizer.into()), ..identity() };
+        let check = |ours: &StoreIdentity, stored: &StoreIdentity| ours.check(stored, Path::new("vector_data"));
+        let error = check(&with("abc"), &with("def")).unwrap_err().to_string();
+        assert!(error.contains("was made with tokenizer def; this is tokenizer abc"), "{error}");
+        assert!(check(&with("abc"), &with("abc")).is_ok());
+        assert!(check(&with("abc"), &identity()).is_ok(), "a store from before");
+        assert!(check(&identity(), &with("abc")).is_ok());
+        let metadata = identity().to_metadata();
+        assert!(!metadata[IDENTITY_KEY].contains("tokenizer"), "as it was written before");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::record::StoredRecord;
 use super::{payload, schema, segment};
 
 /// Stores with fewer chunks are searched by comparing all, which are 36 MB then.
-pub(super) const INDEX_FROM: usize = 16_384;
+pub const INDEX_FROM: usize = 16_384;
 /// So many chunks may stand beside the index in any case, ...
 const FEW: usize = 1_024;
 /// ... and one in so many of all chunks: comparing these costs little beside searching the index.

@@ -3,10 +3,15 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use mentor_actors::domain::EngineError;
 
 const LOCK: &str = "writer.lock";
+/// Who only looks whether there is a writer has the file locked for some microseconds: so often that is waited for.
+const LOOKS: usize = 100;
+const LOOK: Duration = Duration::from_millis(1);
 
 /// The right to write to the store. The operating system takes it back when its process ends, however it ends.
 #[derive(Debug)]
@@ -29,7 +34,7 @@ impl WriterLock {
             .truncate(false)
             .open(&path)
             .map_err(|error| EngineError::Failed(format!("{} cannot be opened: {error}", path.display())))?;
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(held_by(&mut file)),
             Err(TryLockError::Error(error)) => {
@@ -51,6 +56,20 @@ impl WriterLock {
     }
 }
 
+/// Tells a writer from somebody who only looks: the one refuses a shared lock as well, the other does not.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {}
+            settled => return settled,
+        }
+        file.try_lock_shared()?;
+        file.unlock().map_err(TryLockError::Error)?;
+        thread::sleep(LOOK);
+    }
+    file.try_lock()
+}
+
 fn held_by(file: &mut File) -> EngineError {
     let mut text = String::new();
     let holder = match file.read_to_string(&mut text).map(|_| text.trim().parse::<u32>()) {
@@ -58,4 +77,38 @@ fn held_by(file: &mut File) -> EngineError {
         _ => "an unknown process".into(),
     };
     EngineError::Busy(format!("another ingest is writing to the store ({holder}); wait for it to end"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn who_only_looks_for_a_writer_keeps_none_from_starting() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(WriterLock::acquire(folder.path()).unwrap());
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    WriterLock::is_held(folder.path());
+                }
+            });
+            let refused = (0..5_000).find_map(|_| WriterLock::acquire(folder.path()).err());
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(refused, None);
+        });
+    }
+
+    #[test]
+    fn a_writer_is_seen_by_who_looks_and_refused_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = WriterLock::acquire(folder.path()).unwrap();
+        assert!(WriterLock::is_held(folder.path()));
+        assert!(matches!(WriterLock::acquire(folder.path()), Err(EngineError::Busy(_))));
+        drop(writer);
+        assert!(!WriterLock::is_held(folder.path()));
+    }
 }

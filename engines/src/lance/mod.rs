@@ -76,6 +76,7 @@ mod writer;
 pub use crate::StoreIdentity;
 pub use beside::Replacement;
 pub use doctor::{Finding, Severity, examine};
+pub use indexing::INDEX_FROM;
 pub use reader::{LanceRetriever, MAX_TOP_K, ReaderOptions};
 pub use survey::{StoreSnapshot, StoreSurvey};
 pub use versions::StoreVersion;

@@ -24,6 +24,8 @@ use crate::StoreIdentity;
 pub const MAX_TOP_K: usize = 1_000;
 /// How often a new version is looked for: one listing of a folder.
 const FRESHNESS: Duration = Duration::from_secs(1);
+/// What is promised of it: with the time that loading takes, a new version is seen within two seconds.
+const _: () = assert!(FRESHNESS.as_millis() <= 1_000);
 /// Longest search on disk; a turn's own limit is longer.
 const DISK_SEARCH_LIMIT: Duration = Duration::from_secs(60);
 /// So many versions in a row may be removed while they are searched on disk.

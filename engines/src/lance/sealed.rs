@@ -82,6 +82,11 @@ impl BestOfIndex<'_> {
 }
 
 impl ScoredIndex<'_> {
+    /// How many rows it has, wanted or not.
+    pub(super) fn rows(&self) -> usize {
+        self.sealed.index.rows()
+    }
+
     /// The `count` best chunks.
     ///
     /// # Errors

@@ -116,6 +116,11 @@ pub(super) struct ScoredSegment<'a> {
 }
 
 impl<'a> ScoredSegment<'a> {
+    /// How many rows it has, wanted or not.
+    pub(super) fn rows(&self) -> usize {
+        self.scores.len()
+    }
+
     /// Offers every wanted row to `best`.
     pub(super) fn offer<'s>(&'s self, best: &mut TopK<Key<'s>, (&'s Self, usize)>)
     where

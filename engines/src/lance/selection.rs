@@ -24,6 +24,9 @@ const SAME_WORDS: f32 = 0.9;
 const NEAR: usize = 2;
 /// Most chunks of a passage: beyond, it is no place any more.
 const MAX_CHUNKS: usize = 3;
+/// Most characters between two chunks of a passage, of which it is full: what is not in a chunk is white space, and more of it
+/// is no reading on.
+const MAX_GAP: usize = 200;
 /// Room that a passage needs to grow, in characters: about two chunks on average. With less for each, fewer grow.
 const ROOM: usize = 780;
 
@@ -51,8 +54,9 @@ fn distinct<'s>(
     question: &Bm25,
     top_k: usize,
 ) -> Result<(Vec<Hit<'s>>, f32), StoreError> {
+    let rows = segments.iter().map(ScoredSegment::rows).sum::<usize>() + index.map_or(0, ScoredIndex::rows);
     // Many pages have a few good chunks.
-    let mut reach = (top_k * 4).max(ranking::FIELD);
+    let mut reach = top_k.saturating_mul(4).max(ranking::FIELD).min(rows);
     loop {
         let of_index = index.map(|index| index.best(reach)).transpose()?;
         let best = |of: fn(&ScoredSegment) -> f32, at_least: f32| segments.iter().map(of).fold(at_least, f32::max);
@@ -70,7 +74,7 @@ fn distinct<'s>(
             }),
             None => 0.0,
         };
-        let are_all = candidates.len() < reach;
+        let are_all = candidates.len() < reach || reach == rows;
         let mut kept: Vec<Hit> = Vec::with_capacity(top_k);
         for candidate in candidates {
             if kept.len() < top_k && !kept.iter().any(|better| is_same(&candidate, better)) {
@@ -80,7 +84,7 @@ fn distinct<'s>(
         if kept.len() == top_k || are_all {
             return Ok((kept, relevance));
         }
-        reach *= 8;
+        reach = reach.saturating_mul(8).min(rows);
     }
 }
 
@@ -146,7 +150,8 @@ impl<'s> Growing<'s> {
             Side::Behind => (self.chunks.back(), 1),
         };
         let next = outermost.map(|chunk| chunk.neighbour(by)).transpose()?.flatten();
-        self.beside[side as usize] = next.filter(|next| next.shares_place(&self.chunks[self.found]));
+        let is_near = |next: &Hit| outermost.is_some_and(|chunk| gap(&chunk.passage, &next.passage) <= MAX_GAP);
+        self.beside[side as usize] = next.filter(|next| next.shares_place(&self.chunks[self.found]) && is_near(next));
         Ok(())
     }
 
@@ -210,6 +215,12 @@ fn grow(found: &mut [Growing], context_chars: usize) -> Result<(), StoreError> {
     }
 }
 
+/// Characters between two passages of the same text, whichever comes first.
+fn gap(one: &Passage, other: &Passage) -> usize {
+    let between = |before: &Passage, behind: &Passage| behind.span.start.saturating_sub(before.span.end);
+    between(one, other).max(between(other, one))
+}
+
 /// A passage and the one behind it on the same page: what both hold is there once. Between them is white space; more than one
 /// character of it is taken for a new paragraph.
 fn join(before: Passage, behind: Passage) -> Passage {
@@ -250,5 +261,12 @@ mod tests {
             assert_eq!(joined.span, CharSpan { start: 0, end });
             assert_eq!(joined.text, page, "{first_end} {second_start}");
         }
+    }
+
+    #[test]
+    fn the_gap_between_two_parts_is_the_same_seen_from_either_and_none_where_they_overlap() {
+        let page = "x".repeat(60);
+        let [first, second, over] = [(0, 10), (50, 60), (5, 20)].map(|(start, end)| part(&page, start, end));
+        assert_eq!((gap(&first, &second), gap(&second, &first), gap(&first, &over)), (40, 40, 0));
     }
 }

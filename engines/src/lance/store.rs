@@ -114,15 +114,9 @@ impl Location {
         }
     }
 
-    /// A new version without rows. With [`WriteMode::Overwrite`] a former dataset's versions stay on disk until the
-    /// next upkeep, with [`WriteMode::Create`] there must be none.
-    pub(super) async fn create(
-        &self,
-        schema: SchemaRef,
-        mode: WriteMode,
-        session: Arc<Session>,
-    ) -> Result<Dataset, StoreError> {
-        let params = WriteParams { mode, session: Some(session), ..WriteParams::default() };
+    /// A first version without rows, where there is none.
+    pub(super) async fn create(&self, schema: SchemaRef, session: Arc<Session>) -> Result<Dataset, StoreError> {
+        let params = WriteParams { mode: WriteMode::Create, session: Some(session), ..WriteParams::default() };
         let nothing = vec![RecordBatch::new_empty(schema)];
         Ok(InsertBuilder::new(self.uri.as_str()).with_params(&params).execute(nothing).await?)
     }
@@ -138,14 +132,6 @@ impl Location {
             fs::remove_file(&manifest.path)?;
         }
         Ok(())
-    }
-
-    /// Removes whatever is there, readable or not.
-    pub(super) fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
     }
 }
 

@@ -145,6 +145,7 @@ pub(super) fn stats<'r>(
         bytes: bytes_below(folder)?,
         fragments: dataset.count_fragments() as u64,
         index_state,
+        undone: Vec::new(),
     })
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use lance::Dataset;
-use lance::dataset::WriteMode;
 use lance::dataset::transaction::Transaction;
 use lance::session::Session;
 use mentor_actors::domain::{CorpusStats, DocumentId, DocumentRecord, EmbeddedChunk, EngineError};
@@ -26,6 +25,10 @@ use crate::StoreIdentity;
 const CACHE_BYTES: usize = 16 << 20;
 /// Every put adds a fragment, and a replacement looks into all of them: so many are allowed before they are merged.
 const MAX_SMALL_FRAGMENTS: usize = 128;
+/// What upkeep consists of.
+const INDEX: &str = "index";
+const COMPACTION: &str = "compaction";
+const TIDYING: &str = "tidying";
 /// Former ingests are kept within so many times the disk that the newest version needs.
 const DISK_BOUND: u64 = 2;
 
@@ -48,6 +51,8 @@ pub struct LanceCorpus {
     pub(super) index_from: usize,
     /// Chunks that were put since there was last an index.
     not_indexed: usize,
+    /// What upkeep could not do lately, with the reason; it costs speed or disk, and nothing that was stored.
+    undone: BTreeMap<&'static str, String>,
     /// Last, so that it is given back after everything else.
     _lock: WriterLock,
 }
@@ -59,42 +64,6 @@ impl LanceCorpus {
     /// [`EngineError::Busy`] when another process writes to it; [`EngineError::Load`] when it was made with another
     /// identity, is damaged, or the folder cannot be used.
     pub fn open(data_dir: &Path, identity: &StoreIdentity) -> Result<Self, EngineError> {
-        Self::with(data_dir, identity, |found, location, schema, session| async move {
-            match found? {
-                Some(dataset) => Ok(dataset),
-                None => location.create(schema, WriteMode::Create, session).await,
-            }
-        })
-    }
-
-    /// Empties the store and gives it this identity, whatever it was before, damaged or not. Readers see the empty
-    /// store at once and keep what they have in memory only until then.
-    ///
-    /// # Errors
-    /// [`EngineError::Busy`] when another process writes to it; [`EngineError::Load`] when the folder cannot be used.
-    pub fn recreate(data_dir: &Path, identity: &StoreIdentity) -> Result<Self, EngineError> {
-        Self::with(data_dir, identity, |found, location, schema, session| async move {
-            // A new version of the former dataset if possible: readers see no gap, and version numbers go on.
-            if let Ok(Some(_)) = found
-                && let Ok(dataset) =
-                    location.create(Arc::clone(&schema), WriteMode::Overwrite, Arc::clone(&session)).await
-            {
-                return Ok(dataset);
-            }
-            location.remove()?;
-            location.create(schema, WriteMode::Create, session).await
-        })
-    }
-
-    /// Takes the lock, looks for a dataset and lets `settle` decide what becomes of it.
-    fn with<F>(
-        data_dir: &Path,
-        identity: &StoreIdentity,
-        settle: impl FnOnce(Result<Option<Dataset>, StoreError>, Location, SchemaRef, Arc<Session>) -> F,
-    ) -> Result<Self, EngineError>
-    where
-        F: Future<Output = Result<Dataset, StoreError>> + Send + 'static,
-    {
         let load_error = |error: StoreError| error.into_load(data_dir);
         std::fs::create_dir_all(data_dir).map_err(|error| load_error(error.into()))?;
         let lock = WriterLock::acquire(data_dir)?;
@@ -105,9 +74,8 @@ impl LanceCorpus {
         let runtime = StoreRuntime::start()?;
         let session = Arc::new(Session::new(CACHE_BYTES, CACHE_BYTES, Arc::default()));
         let schema = schema::schema(identity);
-        let found = runtime.run(find(location.clone(), Arc::clone(&session)));
-        let settled = settle(found, location.clone(), Arc::clone(&schema), Arc::clone(&session));
-        let dataset = Arc::new(runtime.run(settled).map_err(load_error)?);
+        let found = runtime.run(find_or_create(location.clone(), Arc::clone(&schema), Arc::clone(&session)));
+        let dataset = Arc::new(found.map_err(load_error)?);
 
         let stored = StoreIdentity::from_metadata(&dataset.schema().metadata).map_err(load_error)?;
         identity.check(&stored, data_dir)?;
@@ -125,6 +93,7 @@ impl LanceCorpus {
             keep: 0,
             index_from: indexing::INDEX_FROM,
             not_indexed: 0,
+            undone: BTreeMap::new(),
             _lock: lock,
         })
     }
@@ -251,15 +220,30 @@ impl LanceCorpus {
         coverage.state(has_index)
     }
 
-    /// Follows a commit: small fragments do not get too many, nor chunks outside of the search index.
-    fn settle(&mut self) -> Result<(), EngineError> {
-        if self.not_indexed >= indexing::INGESTED * self.index_from {
-            self.index()?;
+    /// Follows a commit: small fragments do not get too many, nor chunks outside of the search index. What was committed is
+    /// stored whether that succeeds or not.
+    fn settle(&mut self) {
+        if self.not_indexed >= indexing::INGESTED.saturating_mul(self.index_from) {
+            let made = self.index();
+            self.note(INDEX, made);
         }
         if self.dataset.count_fragments() > self.settled_fragments + MAX_SMALL_FRAGMENTS {
-            self.compact()?;
+            let merged = self.compact();
+            self.note(COMPACTION, merged);
+            // After a failure, too, it is tried again only when so many more have come.
+            self.settled_fragments = self.dataset.count_fragments();
         }
-        Ok(())
+    }
+
+    /// Keeps for `finish` what upkeep could not do.
+    fn note(&mut self, what: &'static str, result: Result<(), EngineError>) {
+        match result {
+            Ok(()) => drop(self.undone.remove(what)),
+            Err(error) => {
+                tracing::warn!(%error, "the store is whole, but its upkeep failed");
+                self.undone.insert(what, error.to_string());
+            }
+        }
     }
 
     /// `record` with the content that is stored of a document, which must count as many chunks.
@@ -312,7 +296,8 @@ impl Corpus for LanceCorpus {
         self.commit(transaction)?;
         self.records.insert(record.id.clone(), stored);
         self.not_indexed += chunks.len();
-        self.settle()
+        self.settle();
+        Ok(())
     }
 
     fn update(&mut self, record: &DocumentRecord) -> Result<(), EngineError> {
@@ -324,7 +309,8 @@ impl Corpus for LanceCorpus {
         let transaction = self.runtime.run(prepared).map_err(failed)?;
         self.commit(transaction)?;
         self.records.insert(record.id.clone(), stored);
-        self.settle()
+        self.settle();
+        Ok(())
     }
 
     fn rename(&mut self, from: &DocumentId, record: &DocumentRecord) -> Result<(), EngineError> {
@@ -339,7 +325,8 @@ impl Corpus for LanceCorpus {
         self.commit(transaction)?;
         self.records.remove(from);
         self.records.insert(record.id.clone(), stored);
-        self.settle()
+        self.settle();
+        Ok(())
     }
 
     fn remove(&mut self, id: &DocumentId) -> Result<(), EngineError> {
@@ -356,21 +343,29 @@ impl Corpus for LanceCorpus {
     fn finish(&mut self) -> Result<CorpusStats, EngineError> {
         self.make_sure()?;
         if upkeep::is_worth_compacting(&self.dataset) {
-            self.compact()?;
+            let merged = self.compact();
+            self.note(COMPACTION, merged);
+            self.make_sure()?;
         }
         // The version that stays must be on the disk before those that could replace it are gone.
         self.flush()?;
-        self.tidy()?;
+        let tidied = self.tidy();
+        self.note(TIDYING, tidied);
         self.flush()?;
-        self.index_if_due()?;
+        let indexed = self.index_if_due();
+        self.note(INDEX, indexed);
         let records = self.records.values().map(|stored| &stored.record);
-        upkeep::stats(&self.dataset, records, self.location.folder(), self.index_state())
-            .map_err(|error| StoreError::from(error).into_failed("be measured"))
+        let stats = upkeep::stats(&self.dataset, records, self.location.folder(), self.index_state())
+            .map_err(|error| StoreError::from(error).into_failed("be measured"))?;
+        Ok(CorpusStats { undone: self.undone.values().cloned().collect(), ..stats })
     }
 }
 
-async fn find(location: Location, session: Arc<Session>) -> Result<Option<Dataset>, StoreError> {
-    location.open(session).await
+async fn find_or_create(location: Location, schema: SchemaRef, session: Arc<Session>) -> Result<Dataset, StoreError> {
+    match location.open(Arc::clone(&session)).await? {
+        Some(dataset) => Ok(dataset),
+        None => location.create(schema, session).await,
+    }
 }
 
 type Contents = (Arc<Dataset>, BTreeMap<DocumentId, StoredRecord>);
@@ -399,6 +394,7 @@ mod tests {
             pooling: "mean".into(),
             max_tokens: 256,
             chunker_version: 1,
+            tokenizer: None,
         }
     }
 
@@ -472,5 +468,22 @@ mod tests {
 
         corpus.put(&record, &chunks).unwrap();
         assert_eq!(live_rows(&corpus), 1 + 3, "the rows that had landed were not replaced");
+    }
+
+    #[test]
+    fn upkeep_that_fails_is_told_and_costs_no_document() {
+        let folder = tempfile::tempdir().unwrap();
+        let (record, chunks) = document(1, 3);
+        let mut corpus = LanceCorpus::open(folder.path(), &identity()).unwrap().indexed_from(1);
+        let place = folder.path().join("corpus.lance/_search");
+        std::fs::write(&place, "no folder").unwrap();
+        corpus.not_indexed = indexing::INGESTED;
+        corpus.put(&record, &chunks).unwrap();
+        assert!(corpus.undone.contains_key(INDEX), "{:?}", corpus.undone);
+        let stats = corpus.finish().unwrap();
+        assert_eq!((stats.documents, stats.chunks, stats.undone.is_empty()), (1, 3, false));
+        std::fs::remove_file(&place).unwrap();
+        let stats = corpus.finish().unwrap();
+        assert_eq!((stats.undone, stats.index_state.as_str()), (Vec::new(), "lists"));
     }
 }

@@ -99,6 +99,8 @@ pub struct SessionTuning {
 pub struct EmbedderInfo {
     /// Name of the model's folder, a dash, and the first 12 hexadecimal digits of the model file's SHA-256.
     pub model_id: String,
+    /// The first 12 hexadecimal digits of the tokenizer file's SHA-256.
+    pub tokenizer: String,
     /// Length of a vector.
     pub dimension: usize,
     /// Longest text it reads, in tokens, special tokens included.

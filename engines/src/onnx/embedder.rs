@@ -41,8 +41,10 @@ impl OnnxEmbedder {
         let environment = runtime::environment(&config.runtime_library)?;
         let probe = probe(&encoder, config)?;
         let (model, dimension, execution_provider) = load_model(&environment, config, &folder, &probe)?;
-        let model_id = folder.model_id()?;
-        let info = EmbedderInfo { model_id, dimension, max_tokens, pooling: model.pooling(), execution_provider };
+        let (model_id, pooling) = (folder.model_id()?, model.pooling());
+        let tokenizer_id = folder.tokenizer_id()?;
+        let info =
+            EmbedderInfo { model_id, tokenizer: tokenizer_id, dimension, max_tokens, pooling, execution_provider };
         tracing::info!(
             model = info.model_id, dimension, max_tokens, pooling = %info.pooling, device = %execution_provider,
             "embedding model loaded"

@@ -55,13 +55,24 @@ impl ModelFolder {
     /// # Errors
     /// [`EngineError::Load`] when the file cannot be read.
     pub(super) fn model_id(&self) -> Result<String, EngineError> {
-        let mut hash = Sha256::new();
-        File::open(&self.model)
-            .and_then(|mut file| io::copy(&mut file, &mut hash))
-            .map_err(|e| damaged(&self.model, &format!("cannot be read: {e}")))?;
-        let digits: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        Ok(format!("{}-{digits}", self.name))
+        Ok(format!("{}-{}", self.name, digits(&self.model)?))
     }
+
+    /// The first 12 hexadecimal digits of the tokenizer file's SHA-256.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] when the file cannot be read.
+    pub(super) fn tokenizer_id(&self) -> Result<String, EngineError> {
+        digits(&self.tokenizer)
+    }
+}
+
+fn digits(file: &Path) -> Result<String, EngineError> {
+    let mut hash = Sha256::new();
+    File::open(file)
+        .and_then(|mut opened| io::copy(&mut opened, &mut hash))
+        .map_err(|e| damaged(file, &format!("cannot be read: {e}")))?;
+    Ok(hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The tokenizer of a model folder.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mentor_actors::domain::{DocumentContent, DocumentKind};
 use mentor_actors::ports::Extractor;
 use mentor_engines::extract::FileExtractor;
+use mentor_engines::extract::reader::ReaderLimits;
 
 use super::support::*;
 
@@ -16,7 +17,9 @@ const IN_TIME: Duration = Duration::from_secs(25);
 /// Reads a file, and a good one after it.
 fn outcome(kind: DocumentKind, bytes: &[u8]) -> Result<DocumentContent, String> {
     let started = Instant::now();
-    let outcome = reader(tight()).read(kind, &file(bytes).path);
+    // The times are those that are shipped; with less memory a bomb goes off sooner.
+    let limits = ReaderLimits { memory_bytes: tight().memory_bytes, ..ReaderLimits::default() };
+    let outcome = reader(limits).read(kind, &file(bytes).path);
     assert!(started.elapsed() < IN_TIME, "took {:?}", started.elapsed());
     assert_eq!(texts(&read(&Pdf::with_pages(&[&lines(&["the next"])]).bytes())), [Ok("the next")]);
     outcome.map_err(|error| {

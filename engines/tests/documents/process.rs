@@ -96,6 +96,29 @@ fn a_file_of_pages_that_take_too_long_costs_little_more_than_one_of_them() {
     let content = slow.read(DocumentKind::Pdf, &file(b"").path).expect("the first page is read");
     let (slow, given_up) =
         ("reading the page took too long", "not read, because too many pages before it took too long");
-    let expected = [Ok("one"), Err(slow), Err(slow), Err(slow)].into_iter().chain([Err(given_up); 5]);
+    let texts = texts(&content);
+    assert_eq!((texts[0], texts[1], texts[8]), (Ok("one"), Err(slow), Err(given_up)));
+    assert!(texts[2..8].iter().all(|text| *text == Err(slow) || *text == Err(given_up)), "{texts:?}");
+}
+
+/// A program that reads the page it is started for, and crashes behind it.
+#[test]
+fn all_processes_of_a_file_together_may_write_no_more_than_one() {
+    let script = r#"
+        page=$(echo "$1" | grep -o '"first_page":[0-9]*' | grep -o '[0-9]*$')
+        echo '{"pages":9,"outline":[]}'
+        echo '{"page":'$page',"text":"one"}'
+        exit 1"#;
+    let limits = ReaderLimits { max_output_bytes: 120, ..tight() };
+    let crashing = DocumentReader {
+        program: "/bin/sh".into(),
+        arguments: vec!["-c".into(), script.into(), "reader".into()],
+        limits,
+        recognition: None,
+        cancel: CancelToken::default(),
+    };
+    let content = crashing.read(DocumentKind::Pdf, &file(b"").path).expect("two pages are read");
+    let (crashed, too_much) = ("the document reader failed", "the file holds more text than a book can");
+    let expected = [Ok("one"), Err(crashed), Ok("one"), Err(crashed)].into_iter().chain([Err(too_much); 5]);
     assert_eq!(texts(&content), expected.collect::<Vec<_>>());
 }

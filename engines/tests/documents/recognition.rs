@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use mentor_actors::domain::DocumentKind;
 use mentor_engines::extract::reader::DocumentReader;
-use mentor_engines::extract::recognition::TextRecognition;
+use mentor_engines::extract::recognition::{RecognitionLimits, TextRecognition};
 
 use super::support::*;
+
+fn limits(page_time: Duration) -> RecognitionLimits {
+    RecognitionLimits { page_time, file_time: Duration::from_secs(120), memory_bytes: 2 << 30 }
+}
 
 /// A page without text whose letters are drawn as squares: 5 by 7 for each.
 fn drawn(word: &str) -> String {
@@ -31,7 +35,7 @@ fn drawn(word: &str) -> String {
 #[test]
 fn letters_that_are_drawn_are_recognised_where_the_programs_are_installed() {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let recognition = match TextRecognition::find(&path, "eng", Duration::from_secs(60), 2 << 30) {
+    let recognition = match TextRecognition::find(&path, "eng", limits(Duration::from_secs(60))) {
         Ok(recognition) => recognition,
         Err(reason) => return eprintln!("skipped: {reason}"),
     };
@@ -46,7 +50,7 @@ fn letters_that_are_drawn_are_recognised_where_the_programs_are_installed() {
 #[test]
 fn a_page_that_takes_too_long_says_so() {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let Ok(recognition) = TextRecognition::find(&path, "eng", Duration::ZERO, 2 << 30) else {
+    let Ok(recognition) = TextRecognition::find(&path, "eng", limits(Duration::ZERO)) else {
         return eprintln!("skipped: tesseract or pdftoppm is not installed");
     };
     let pdf = file(&Pdf::with_pages(&[&drawn("HEAPHEAP")]).bytes());

@@ -5,11 +5,21 @@ use mentor_actors::domain::{
     CharSpan, Chunk, DocumentHash, DocumentId, DocumentKind, DocumentRecord, EmbeddedChunk, Embedding,
 };
 use mentor_actors::ports::SearchQuery;
-use mentor_engines::lance::StoreIdentity;
+use std::path::Path;
+
+use mentor_actors::ports::Corpus;
+use mentor_engines::lance::{LanceCorpus, Replacement, StoreIdentity};
 
 /// An identity with vectors of this length.
 pub fn identity(dimension: usize) -> StoreIdentity {
-    StoreIdentity { embedder: "made-up".into(), dimension, pooling: "mean".into(), max_tokens: 256, chunker_version: 1 }
+    StoreIdentity {
+        embedder: "made-up".into(),
+        dimension,
+        pooling: "mean".into(),
+        max_tokens: 256,
+        chunker_version: 1,
+        tokenizer: None,
+    }
 }
 
 /// Numbers that look random and are the same every time.
@@ -90,6 +100,18 @@ fn chunk(id: &str, seed: u64, number: usize) -> Chunk {
         ),
         tokens: 120,
     }
+}
+
+/// Puts a store with these documents in the place of the one there is, whatever that is.
+pub fn replace(data_dir: &Path, identity: &StoreIdentity, documents: &[(DocumentRecord, Vec<EmbeddedChunk>)]) {
+    let replacement = Replacement::begin(data_dir).unwrap();
+    let mut corpus = LanceCorpus::open(replacement.building(), identity).unwrap();
+    for (record, chunks) in documents {
+        corpus.put(record, chunks).unwrap();
+    }
+    corpus.finish().unwrap();
+    drop(corpus);
+    replacement.swap().unwrap();
 }
 
 /// A search in all documents.

@@ -67,9 +67,10 @@ impl Iterator for Entries<'_> {
     #[inline]
     fn next(&mut self) -> Option<(u32, u32)> {
         let number = self.number()?;
-        let row = self.next.wrapping_add((number >> 1) as u32);
-        let count = if number & 1 == 1 { self.number()? as u32 } else { 1 };
-        self.next = row.wrapping_add(1);
+        // Rows only ascend: bytes that say otherwise are damaged, and nothing behind them is known.
+        let row = self.next.checked_add(u32::try_from(number >> 1).ok()?)?;
+        let count = if number & 1 == 1 { u32::try_from(self.number()?).ok()? } else { 1 };
+        self.next = row.checked_add(1)?;
         Some((row, count))
     }
 }

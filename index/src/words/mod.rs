@@ -137,6 +137,10 @@ impl Words {
         let (mut first, mut counts) = (0, [0_u32; 3]);
         for (row, count) in self.entries_of(term) {
             let row = row as usize;
+            // Entries are too many to be checked at open: damaged ones may cost hits, and no more.
+            if row >= self.lengths.len() {
+                break;
+            }
             let beside = self.with_neighbours(row);
             while first < beside.start && counts != [0; 3] {
                 if counts[0] > 0 {
@@ -147,7 +151,7 @@ impl Words {
             }
             first = first.max(beside.start);
             for row in beside {
-                counts[row - first] += count;
+                counts[row - first] = counts[row - first].saturating_add(count);
             }
         }
         for (row, count) in (first..).zip(counts).filter(|(_, count)| *count > 0) {
@@ -294,6 +298,23 @@ mod tests {
         let words = documents(&["semaphore mutex", "list"]);
         assert_eq!(scores(&[&words], "semapohre"), scores(&[&words], "semaphore"));
         assert_eq!(scores(&[&words], "semaphore semapohre"), scores(&[&words], "semaphore"));
+    }
+
+    #[test]
+    fn entries_that_are_damaged_cost_hits_and_no_more() {
+        let rows: Vec<String> = (0..300).map(|row| format!("heap {}", "tree ".repeat(1 + row % 5))).collect();
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        let whole = documents(&rows);
+        for at in 0..whole.entries.len() {
+            for byte in [0x00, 0x7f, 0x80, 0xff] {
+                let mut damaged = documents(&rows);
+                let mut entries = damaged.entries.to_vec();
+                entries[at] = byte;
+                damaged.entries = Numbers::Held(entries);
+                let found = scores(&[&damaged], "heap tree");
+                assert!(found.len() == 300 && found.iter().all(|score| score.is_finite()));
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 mod child;
 mod pages;
 mod parent;
+mod patience;
 mod progress;
 mod protocol;
 pub(super) mod sandbox;

@@ -1,7 +1,7 @@
 //! The parent: starts children, watches the clock, puts the pages together.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::iter;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -29,9 +29,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How often it is looked whether the reading is still wanted.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const GARBLED: End = End::Died("the document reader wrote something that is no page");
-/// After a page that took too long, the next ones get only this part of its time, and more than so many end the work: a file made
-/// of such pages must not cost much more than one of them.
-const PATIENCE_LOST: u32 = 10;
+/// After so many pages that took too long the rest is given up: a file made of such pages must not cost much more than one.
 const MAX_STALLS: u32 = 3;
 
 /// What one file may cost.
@@ -70,6 +68,40 @@ impl Default for ReaderLimits {
     }
 }
 
+/// A file that is being read, by one child after the other.
+struct Reading {
+    progress: Progress,
+    deadline: Instant,
+    /// What the children may still write, all together.
+    output_left: u64,
+    /// When the last page of use came, or the child was started.
+    since: Instant,
+}
+
+impl Reading {
+    /// Takes in a line of so many bytes; `false` when it is none that can come here.
+    fn take(&mut self, line: Line, bytes: u64) -> bool {
+        self.output_left = self.output_left.saturating_sub(bytes);
+        // A page that is a picture is cheap to recognise as such, and there may be thousands.
+        let is_of_use = matches!(line, Line::Text { .. } | Line::PageError { recognisable: true, .. });
+        let is_failure = matches!(line, Line::PageError { recognisable: false, .. });
+        let is_taken = self.progress.take(line);
+        if is_taken && is_of_use {
+            self.since = Instant::now();
+        } else if is_failure {
+            self.charge();
+        }
+        is_taken
+    }
+
+    /// The time since then was spent for nothing.
+    fn charge(&mut self) {
+        let now = Instant::now();
+        self.progress.charge(now - self.since);
+        self.since = now;
+    }
+}
+
 /// Reads documents through child processes.
 #[derive(Debug, Clone)]
 pub struct DocumentReader {
@@ -94,7 +126,10 @@ impl DocumentReader {
         let (mut pages, outline) = self.read_pages(kind, file)?;
         if kind == DocumentKind::Pdf {
             if let Some(recognition) = &self.recognition {
-                recognition.read_pictures(file, &mut pages);
+                recognition.read_pictures(file, &mut pages, &self.cancel);
+                if self.cancel.is_cancelled() {
+                    return Err(stopped());
+                }
             }
             hyphens::resolve(pages.iter_mut().filter_map(|page| page.as_mut().ok()));
         }
@@ -107,18 +142,26 @@ impl DocumentReader {
     }
 
     fn read_pages(&self, kind: DocumentKind, file: &Path) -> Result<(Vec<PageResult>, Vec<Bookmark>), EngineError> {
-        let ReaderLimits { max_pages, max_crashes, .. } = self.limits;
-        let mut progress = Progress::new(Bounds { max_pages, max_crashes, max_stalls: MAX_STALLS });
-        let deadline = Instant::now() + self.limits.total_time;
+        let ReaderLimits { page_time, total_time, max_pages, max_crashes, max_output_bytes, .. } = self.limits;
+        let mut reading = Reading {
+            progress: Progress::new(Bounds { max_pages, max_crashes, max_stalls: MAX_STALLS, page_time }),
+            deadline: Instant::now() + total_time,
+            output_left: max_output_bytes,
+            since: Instant::now(),
+        };
         let mut first_page = 1;
         loop {
-            let end = self.run_child(kind, file, first_page, &mut progress, deadline)?;
+            reading.since = Instant::now();
+            let end = self.run_child(kind, file, first_page, &mut reading)?;
+            // By now the child is gone, too.
+            reading.charge();
+            let progress = &mut reading.progress;
             if end != End::Left {
                 tracing::warn!(page = progress.next_page(), ?end, "a document reader process ended early");
             }
             match progress.after(&end) {
                 Next::Continue { first_page: page } => first_page = page,
-                Next::Done => return Ok(progress.finish()),
+                Next::Done => return Ok(reading.progress.finish()),
                 Next::Refuse(reason) => return Err(EngineError::Failed(reason)),
             }
         }
@@ -129,14 +172,13 @@ impl DocumentReader {
         kind: DocumentKind,
         file: &Path,
         first_page: u32,
-        progress: &mut Progress,
-        deadline: Instant,
+        reading: &mut Reading,
     ) -> Result<End, EngineError> {
         let mut child = self.start(kind, open(file)?, first_page)?;
         // Present: the command asks for a pipe.
         let output = child.0.stdout.take().ok_or_else(|| failed("the document reader has no output"))?;
-        let lines = read_lines(output, self.limits.max_output_bytes)?;
-        Ok(match self.watch(&lines, progress, deadline)? {
+        let lines = read_lines(output, reading.output_left)?;
+        Ok(match self.watch(&lines, reading)? {
             Some(end) => end,
             None => how_it_ended(child.status()),
         })
@@ -161,33 +203,22 @@ impl DocumentReader {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| failed(format!("the document reader cannot be started: {}", error.kind())))?;
+            .map_err(|error| of_system("the document reader cannot be started", &error))?;
         Ok(Reaped(child))
     }
 
-    /// How long a child's next line may take. The first one, which opening the file comes before, always has the whole time.
-    fn line_time(&self, is_first: bool, progress: &Progress) -> Duration {
-        let whole = self.limits.page_time;
-        if is_first || progress.stalls() == 0 { whole } else { whole / PATIENCE_LOST }
-    }
-
     /// Takes lines until the child is done (`None`) or must be stopped; an error when it is not wanted any more.
-    fn watch(
-        &self,
-        lines: &Receiver<Received>,
-        progress: &mut Progress,
-        deadline: Instant,
-    ) -> Result<Option<End>, EngineError> {
+    fn watch(&self, lines: &Receiver<Received>, reading: &mut Reading) -> Result<Option<End>, EngineError> {
         let mut is_first = true;
         loop {
-            if progress.is_complete() {
+            if reading.progress.is_complete() {
                 return Ok(Some(End::Left));
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line_time = self.line_time(std::mem::replace(&mut is_first, false), progress);
+            let left = reading.deadline.saturating_duration_since(Instant::now());
+            let Some(line_time) = reading.progress.line_time(is_first) else { return Ok(Some(End::OutOfPatience)) };
             match self.receive(lines, left.min(line_time))? {
-                Ok(Received::Line(line)) => {
-                    if !progress.take(line) {
+                Ok(Received::Line { line, bytes }) => {
+                    if !reading.take(line, bytes) {
                         return Ok(Some(GARBLED));
                     }
                 }
@@ -196,6 +227,9 @@ impl DocumentReader {
                 Err(RecvTimeoutError::Timeout) if left <= line_time => return Ok(Some(End::OutOfTime)),
                 Err(RecvTimeoutError::Timeout) => return Ok(Some(End::Stalled)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+            if std::mem::take(&mut is_first) {
+                reading.charge();
             }
         }
     }
@@ -209,7 +243,7 @@ impl DocumentReader {
         let until = Instant::now() + time;
         loop {
             if self.cancel.is_cancelled() {
-                return Err(failed("reading was stopped"));
+                return Err(stopped());
             }
             let left = until.saturating_duration_since(Instant::now());
             match lines.recv_timeout(left.min(LOOK_EVERY)) {
@@ -268,7 +302,7 @@ impl Drop for Reaped {
 }
 
 enum Received {
-    Line(Line),
+    Line { line: Line, bytes: u64 },
     Garbled,
     TooMuch,
 }
@@ -289,7 +323,7 @@ fn read_lines(output: ChildStdout, max_bytes: u64) -> Result<Receiver<Received>,
             let cut = !buffer.ends_with(b"\n") && output.get_ref().limit() == 0;
             let received = match serde_json::from_slice(&buffer) {
                 _ if cut => Received::TooMuch,
-                Ok(line) => Received::Line(line),
+                Ok(line) => Received::Line { line, bytes: buffer.len() as u64 },
                 // A child that was killed leaves half a line.
                 Err(_) if !buffer.ends_with(b"\n") => break,
                 Err(_) => Received::Garbled,
@@ -300,7 +334,7 @@ fn read_lines(output: ChildStdout, max_bytes: u64) -> Result<Receiver<Received>,
         }
     };
     let thread = thread::Builder::new().name("reader-pipe".into()).spawn(work);
-    thread.map_err(|_| failed("no thread for the document reader's output"))?;
+    thread.map_err(|error| of_system("no thread for the document reader's output", &error))?;
     Ok(receiver)
 }
 
@@ -314,9 +348,37 @@ fn how_it_ended(status: Option<ExitStatus>) -> End {
 }
 
 fn open(file: &Path) -> Result<File, EngineError> {
-    File::open(file).map_err(|error| failed(format!("cannot be opened: {}", error.kind())))
+    File::open(file).map_err(|error| of_system("cannot be opened", &error))
+}
+
+fn stopped() -> EngineError {
+    EngineError::Busy("reading was stopped".into())
+}
+
+/// What the operating system refused. That it has too little of something says nothing about the file, and passes.
+pub(in crate::extract) fn of_system(what: &str, error: &io::Error) -> EngineError {
+    let reason = format!("{what}: {}", error.kind());
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => EngineError::Busy(reason),
+        _ => EngineError::Failed(reason),
+    }
 }
 
 fn failed(reason: impl Into<String>) -> EngineError {
     EngineError::Failed(reason.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_without_room_for_a_process_says_nothing_about_the_file() {
+        for passing in [libc::EAGAIN, libc::ENOMEM, libc::EMFILE] {
+            let error = of_system("it cannot be started", &io::Error::from_raw_os_error(passing));
+            assert!(matches!(error, EngineError::Busy(_)), "{error}");
+        }
+        let error = of_system("it cannot be started", &io::Error::from_raw_os_error(libc::ENOENT));
+        assert_eq!(error, EngineError::Failed("it cannot be started: entity not found".into()));
+    }
 }

@@ -1,6 +1,9 @@
 //! What is known of a file while children work on it, and what to do when one ends. No process, no clock.
 
+use std::time::Duration;
+
 use super::pages::NoText;
+use super::patience::Patience;
 use super::protocol::{Bookmark, Line};
 
 /// Limits that concern the outcome rather than the child.
@@ -12,7 +15,11 @@ pub(super) struct Bounds {
     pub max_crashes: u32,
     /// Children that may make no progress before the rest is given up.
     pub max_stalls: u32,
+    /// Longest time for a page.
+    pub page_time: Duration,
 }
+
+const TOO_SLOW: &str = "not read, because too many pages before it took too long";
 
 /// How a child's work ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +30,8 @@ pub(super) enum End {
     Died(&'static str),
     /// It made no progress on a page for the time a page may take.
     Stalled,
+    /// The time in which nothing may be gained is over.
+    OutOfPatience,
     /// The time for the whole file is over.
     OutOfTime,
     /// It wrote more than a book can hold.
@@ -50,11 +59,21 @@ pub(super) struct Progress {
     refusal: Option<String>,
     crashes: u32,
     stalls: u32,
+    patience: Patience,
 }
 
 impl Progress {
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, total: None, outline: Vec::new(), pages: Vec::new(), refusal: None, crashes: 0, stalls: 0 }
+        Self {
+            bounds,
+            total: None,
+            outline: Vec::new(),
+            pages: Vec::new(),
+            refusal: None,
+            crashes: 0,
+            stalls: 0,
+            patience: Patience::new(bounds.page_time),
+        }
     }
 
     /// 1-based number of the page that is being read, or would be next.
@@ -121,15 +140,21 @@ impl Progress {
         if self.crashes >= self.bounds.max_crashes {
             return Some("not read, because too many pages before it failed");
         }
-        if self.stalls >= self.bounds.max_stalls {
-            return Some("not read, because too many pages before it took too long");
+        if self.stalls >= self.bounds.max_stalls || self.patience.is_over() {
+            return Some(TOO_SLOW);
         }
         matches!(end, End::OutOfTime | End::TooMuchOutput).then(|| page_reason(end))
     }
 
-    /// How often a child made no progress.
-    pub fn stalls(&self) -> u32 {
-        self.stalls
+    /// How long the next line may take, or `None` when none is waited for any more. The first one of a child comes after opening
+    /// the file.
+    pub fn line_time(&self, is_first: bool) -> Option<Duration> {
+        (!self.patience.is_over()).then(|| self.patience.for_line(is_first, self.stalls > 0))
+    }
+
+    /// So long a child has worked without a page to show for it.
+    pub fn charge(&mut self, time: Duration) {
+        self.patience.charge(time);
     }
 
     /// The pages in order, and the file's outline by page.
@@ -142,7 +167,9 @@ fn unreadable(end: &End) -> &'static str {
     match end {
         End::Left => "the document reader could not be started",
         End::Died(how) => how,
-        End::Stalled | End::OutOfTime => "opening the file took too long (damaged, or made to do so)",
+        End::Stalled | End::OutOfPatience | End::OutOfTime => {
+            "opening the file took too long (damaged, or made to do so)"
+        }
         End::TooMuchOutput => "the file holds more text than a book can",
     }
 }
@@ -152,6 +179,7 @@ fn page_reason(end: &End) -> &'static str {
         End::Left => "the document reader stopped before this page",
         End::Died(how) => how,
         End::Stalled => "reading the page took too long",
+        End::OutOfPatience => TOO_SLOW,
         End::OutOfTime => "the time for the whole file was over before this page",
         End::TooMuchOutput => "the file holds more text than a book can",
     }
@@ -162,7 +190,7 @@ mod tests {
     use super::*;
 
     fn progress() -> Progress {
-        Progress::new(Bounds { max_pages: 10, max_crashes: 3, max_stalls: 2 })
+        Progress::new(Bounds { max_pages: 10, max_crashes: 3, max_stalls: 2, page_time: Duration::from_secs(20) })
     }
 
     fn pages(pages: u32) -> Line {
@@ -221,5 +249,20 @@ mod tests {
         assert!(progress.take(pages(11)));
         let Next::Refuse(reason) = progress.after(&End::Left) else { panic!("must be refused") };
         assert!(reason.contains("11") && reason.contains("10"));
+    }
+
+    #[test]
+    fn crashes_and_openings_use_up_the_time_as_stalls_do_and_pages_do_not() {
+        let mut progress = progress();
+        assert!(progress.take(pages(9)));
+        assert_eq!(progress.line_time(false), Some(Duration::from_secs(20)));
+        progress.charge(Duration::from_secs(21));
+        assert_eq!(progress.after(&End::Died("crashed")), Next::Continue { first_page: 2 });
+        assert_eq!(progress.line_time(true), Some(Duration::from_millis(1_500)));
+        progress.charge(Duration::from_secs(2));
+        assert_eq!(progress.line_time(true), None);
+        assert_eq!(progress.after(&End::OutOfPatience), Next::Done);
+        let reasons = progress.finish().0;
+        assert_eq!((reasons.len(), &reasons[0], &reasons[8]), (9, &Err("crashed".into()), &Err(TOO_SLOW.into())));
     }
 }

@@ -7,6 +7,7 @@ use lance::Dataset;
 use lance::dataset::cleanup::CleanupPolicy;
 
 use super::super::error::StoreError;
+use super::super::index_folder::IndexFolder;
 use super::super::store::Location;
 use super::super::upkeep;
 use super::{Finding, REBUILD, TIDY};
@@ -63,7 +64,10 @@ pub(super) async fn fragments_and_disk(dataset: &Dataset, folder: &Path) -> Resu
     if small > SMALL_FRAGMENTS {
         findings.push(Finding::problem("fragments", format!("{small} small fragments slow down opening"), TIDY));
     }
+    // The search index belongs to the newest version alone, and no version counts it.
+    let of_index = IndexFolder::of(folder).bytes()?;
     let (all, live) = (upkeep::bytes_below(folder)?, upkeep::live_bytes(dataset, folder).await?);
+    let all = all.saturating_sub(of_index);
     if all > DISK_FACTOR * live {
         let message = format!("{all} bytes on disk, of which the newest version needs {live}: the rest is history");
         findings.push(Finding::note("disk", message, "mentor history; mentor tag --remove NAME; mentor compact"));

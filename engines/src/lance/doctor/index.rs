@@ -10,10 +10,10 @@ use super::{Finding, REINDEX};
 const CHECK: &str = "index";
 
 /// Reads all of the index.
-pub(super) fn examine(index: &IndexSurvey, folder: &IndexFolder, chunks: usize) -> Option<Finding> {
+pub(super) fn examine(index: &IndexSurvey, folder: &IndexFolder, chunks: usize, index_from: usize) -> Option<Finding> {
     let Some(number) = index.number else {
         let message = format!("{chunks} passages are searched one by one: there is no search index");
-        return (chunks >= indexing::INDEX_FROM).then(|| Finding::problem(CHECK, message, REINDEX));
+        return (chunks >= index_from).then(|| Finding::problem(CHECK, message, REINDEX));
     };
     let error =
         index.error.clone().or_else(|| SearchIndex::verify(&folder.path(number)).err().map(|it| it.to_string()));
@@ -25,5 +25,5 @@ pub(super) fn examine(index: &IndexSurvey, folder: &IndexFolder, chunks: usize) 
         "the search index is behind the store: {} passages are not in it, {} of it are gone",
         coverage.rest, coverage.gone
     );
-    indexing::is_due(coverage, chunks, indexing::INDEX_FROM).then(|| Finding::problem(CHECK, message, REINDEX))
+    indexing::is_due(coverage, chunks, index_from).then(|| Finding::problem(CHECK, message, REINDEX))
 }

@@ -61,12 +61,16 @@ const REBUILD: &str = "mentor restore BACKUP, or mentor ingest --overwrite";
 const TIDY: &str = "mentor compact";
 const REINDEX: &str = "mentor reindex";
 
-/// Examines the store in `data_dir`; `expected` is the identity of the embedder in use, where there is one. Reads every
-/// row.
+/// Examines the store in `data_dir`; `expected` is the identity of the embedder in use, where there is one, and stores of
+/// `index_from` chunks are to have a search index. Reads every row.
 ///
 /// # Errors
 /// [`EngineError::Failed`] when the folder cannot be read. A store that cannot be read is a finding.
-pub fn examine(data_dir: &Path, expected: Option<&StoreIdentity>) -> Result<Vec<Finding>, EngineError> {
+pub fn examine(
+    data_dir: &Path,
+    expected: Option<&StoreIdentity>,
+    index_from: usize,
+) -> Result<Vec<Finding>, EngineError> {
     let failed = |error: std::io::Error| StoreError::from(error).into_failed("be examined");
     let location = Location::new(data_dir)?;
     if !location.folder().exists() {
@@ -91,7 +95,7 @@ pub fn examine(data_dir: &Path, expected: Option<&StoreIdentity>) -> Result<Vec<
             let is_torn = findings.iter().any(|finding| finding.check == files::VERSIONS);
             findings.extend(contents(&survey, busy, is_torn));
             let chunks = survey.records().iter().map(|record| record.chunks as usize).sum();
-            findings.extend(index::examine(survey.index(), &location.indexes(), chunks));
+            findings.extend(index::examine(survey.index(), &location.indexes(), chunks, index_from));
             findings.extend(failures(survey.records()));
         }
         Ok(None) => findings.push(Finding::problem("store", "there is no store yet", "mentor ingest")),
