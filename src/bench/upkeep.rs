@@ -35,6 +35,8 @@ const DOCUMENTS: usize = 48;
 const ALONE: f64 = 0.1;
 /// Fewer chunks cannot fill every answer.
 const MIN_CHUNKS: u64 = 1_000;
+/// The store's folder in its data folder.
+const DATASET: &str = "corpus.lance";
 /// How much longer the slowest of twenty searches may take beside the writer.
 const MAX_P95_RATIO: f64 = 2.0;
 
@@ -219,7 +221,6 @@ fn copy_of(bench: &SearchBench) -> anyhow::Result<PathBuf> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    const DATASET: &str = "corpus.lance";
     link(&bench.data_dir().join(DATASET), &data_dir.join(DATASET))?;
     Ok(data_dir)
 }
