@@ -1,9 +1,12 @@
 //! How fast the generator is, and in `search` the store: conversations begun at the same moment, timed to every token. It drives the port itself, so that
 //! the same work measures the engine in this process and a server behind an address.
 
+mod additions;
 mod cancel;
 mod embed;
+mod ingest;
 mod search;
+mod upkeep;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,9 +16,12 @@ use mentor_actors::ports::{Generation, GenerationEngine, PromptMessage, Role, Sa
 use mentor_actors::telemetry::{Measurement, Telemetry};
 use serde::Serialize;
 
+pub use additions::{AdditionsFigures, AdditionsLoad, measure_additions};
 pub use cancel::{CONTEXT_TOKENS as CANCEL_CONTEXT_TOKENS, CancelFigures, CancelTally, measure_cancel};
 pub use embed::{EmbedFigures, measure_embed, passages};
+pub use ingest::{IngestFigures, IngestRound};
 pub use search::{MakeFigures, SearchBench, SearchFigures, SearchTimes, make_store, measure_search};
+pub use upkeep::{Done, UpkeepFigures, UpkeepLoad, measure_upkeep};
 
 /// What the prompts are made of.
 const TEXT: &str = include_str!("../engines/src/llama/sample_text.txt");
@@ -208,6 +214,11 @@ pub fn median(rounds: &[Figures]) -> Figures {
         inter_token_max: of(|figures| figures.inter_token_max),
         seconds: of(|figures| figures.seconds),
     }
+}
+
+/// Waits for futures on the thread it is on; a store brings threads of its own.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 fn rate(tokens: usize, time: Duration) -> f64 {

@@ -309,6 +309,93 @@ pub enum BenchCommand {
     Cancel(BenchCancelArgs),
     /// Times and recall of searches in a large store, which is made first.
     Search(BenchSearchArgs),
+    /// Searches of several readers while one writer changes the store and tidies up, every answer checked.
+    Upkeep(BenchUpkeepArgs),
+    /// Searches in a store of many small additions, tidied, beside a fresh one.
+    Additions(BenchAdditionsArgs),
+    /// Tokens a second of an ingest beside those of the embedder alone, and how long a second run takes.
+    Ingest(BenchIngestArgs),
+}
+
+/// Arguments of `bench upkeep`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Works in a copy (by links) of the store of `mentor bench search FOLDER`, which is made when it is not there. Readers ask one
+question after the other, alone and then beside a writer that adds, replaces and removes documents, merges, indexes and removes
+old versions without a pause. Exit code 1 when a search fails, something is lost, double or out of date, or p95 is more than
+twice that of alone. Compare on a machine that does nothing else.
+
+Example:
+  mentor bench upkeep /tmp/large --chunks 100000 --seconds 600"
+)]
+pub struct BenchUpkeepArgs {
+    /// Folder of `mentor bench search`.
+    pub folder: PathBuf,
+    /// Chunks of the store, when it is made.
+    #[arg(long, default_value_t = 100_000)]
+    pub chunks: usize,
+    /// Readers at once.
+    #[arg(long, default_value_t = 4, value_parser = at_least_one)]
+    pub readers: usize,
+    /// How long beside the writer.
+    #[arg(long, default_value_t = 600)]
+    pub seconds: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `bench additions`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Makes two stores of the same documents in FOLDER: one in a single ingest; one to which the last documents were added one at
+a time, and which was then tidied as by `mentor compact`. Both are asked in turn. Exit code 1 when the second has more than 10
+fragments, takes more than twice the disk of its live data, or its p95 is more than 1.2 times that of the first.
+
+Examples:
+  mentor bench additions /tmp/added --chunks 20000
+  mentor bench additions /tmp/added-one-by-one --one-ingest-each --json"
+)]
+pub struct BenchAdditionsArgs {
+    /// Where to make the stores, with about 10 KB of disk a chunk.
+    pub folder: PathBuf,
+    /// Documents that are added.
+    #[arg(long, default_value_t = 1_000)]
+    pub additions: usize,
+    /// Chunks that are there before.
+    #[arg(long, default_value_t = 20_000)]
+    pub chunks: usize,
+    /// End each addition as an ingest of its own, and not all of them together.
+    #[arg(long)]
+    pub one_ingest_each: bool,
+    /// How often both are asked all questions.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `bench ingest`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Embeds the folder's passages with nothing else at work, and ingests the folder into a store of its own, in turn. Then ingests
+it once more, with nothing to do, models loaded anew. Medians are printed. Exit code 1 when the ingest has less than 0.90 of the
+embedder's tokens a second, or the second run takes 2 seconds or more.
+
+Example:
+  mentor bench ingest --directory ~/books --rounds 5"
+)]
+pub struct BenchIngestArgs {
+    /// Folder to ingest; the configured `materials_dir` when not given.
+    #[arg(long, short)]
+    pub directory: Option<PathBuf>,
+    /// How often each.
+    #[arg(long, default_value_t = 3, value_parser = at_least_one)]
+    pub rounds: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `bench search`.

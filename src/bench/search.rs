@@ -23,14 +23,14 @@ use super::{percentile, sorted};
 /// Standard deviation of the noise, together over all values of a vector of length 1.
 const NOISE: f32 = 0.5;
 /// Chunks of a document: a book of 250 pages.
-const CHUNKS_PER_DOCUMENT: usize = 250;
-const QUESTIONS: usize = 1_000;
+pub(super) const CHUNKS_PER_DOCUMENT: usize = 250;
+pub(super) const QUESTIONS: usize = 1_000;
 /// Passages that a question asks for.
-const TOP_K: usize = 10;
+pub(super) const TOP_K: usize = 10;
 /// Words of a question, from the middle of the chunk it is near to.
 const QUESTION_WORDS: usize = 8;
 /// What a prompt has room for, in characters.
-const CONTEXT_CHARS: usize = 2_600;
+pub(super) const CONTEXT_CHARS: usize = 2_600;
 
 /// Where everything is.
 #[derive(Debug, Clone)]
@@ -116,7 +116,7 @@ pub fn make_store(bench: &SearchBench, source: &StoreSurvey, chunks: usize) -> a
     let real = source.embedded_chunks()?;
     ensure!(!real.is_empty(), "the store that the chunks come from has none");
     fs::create_dir_all(&bench.0)?;
-    let mut noise = Noise(0x5eed);
+    let mut noise = Noise::new();
     let questions: Vec<Vec<f32>> = (0..QUESTIONS).map(|number| noise.near(&real[question(number, &real)].1)).collect();
     let mut nearest = vec![Nearest::default(); QUESTIONS];
     let mut vectors = BufWriter::new(File::create(bench.0.join(VECTORS))?);
@@ -143,17 +143,17 @@ pub fn make_store(bench: &SearchBench, source: &StoreSurvey, chunks: usize) -> a
 }
 
 /// The chunk that a question is near to.
-fn question(number: usize, real: &[EmbeddedChunk]) -> usize {
+pub(super) fn question(number: usize, real: &[EmbeddedChunk]) -> usize {
     number * 7_919 % real.len()
 }
 
-fn copy(row: usize, first: usize, real: &[EmbeddedChunk], noise: &mut Noise) -> EmbeddedChunk {
+pub(super) fn copy(row: usize, first: usize, real: &[EmbeddedChunk], noise: &mut Noise) -> EmbeddedChunk {
     let (chunk, vector) = &real[row % real.len()];
     // Each on a page of its own: a search gives one passage a page.
     (Chunk { page: Some((row - first) as u32 + 1), ..chunk.clone() }, noise.near(vector))
 }
 
-fn record(number: usize, chunks: usize) -> DocumentRecord {
+pub(super) fn record(number: usize, chunks: usize) -> DocumentRecord {
     let mut hash = [0; 32];
     hash[..8].copy_from_slice(&(number as u64).to_be_bytes());
     DocumentRecord {
@@ -168,6 +168,12 @@ fn record(number: usize, chunks: usize) -> DocumentRecord {
         bytes: None,
         stored_at_s: None,
     }
+}
+
+/// Words out of the chunk that a question is near to.
+pub(super) fn question_text(number: usize, real: &[EmbeddedChunk]) -> String {
+    let words: Vec<&str> = real[question(number, real)].0.text.split_whitespace().collect();
+    words[words.len() / 3..].iter().take(QUESTION_WORDS).copied().collect::<Vec<_>>().join(" ")
 }
 
 /// The nearest rows of a question so far, nearest first.
@@ -216,11 +222,7 @@ fn write_questions(
 ) -> anyhow::Result<()> {
     let bytes: Vec<u8> = questions.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
     fs::write(bench.0.join(QUESTION_VECTORS), bytes)?;
-    let text = |number| {
-        let words: Vec<&str> = real[question(number, real)].0.text.split_whitespace().collect();
-        words[words.len() / 3..].iter().take(QUESTION_WORDS).copied().collect::<Vec<_>>().join(" ")
-    };
-    let texts: Vec<String> = (0..questions.len()).map(text).collect();
+    let texts: Vec<String> = (0..questions.len()).map(|number| question_text(number, real)).collect();
     fs::write(bench.0.join(QUESTION_TEXTS), texts.join("\n"))?;
     let rows: Vec<u8> = nearest.iter().flat_map(|found| &found.0).flat_map(|(_, row)| row.to_le_bytes()).collect();
     // Last: it says that everything is there.
@@ -291,7 +293,7 @@ fn numbers<T>(path: &Path, of: fn([u8; 4]) -> T) -> anyhow::Result<Vec<T>> {
 }
 
 impl SearchTimes {
-    fn of(times: Vec<Duration>) -> Self {
+    pub(super) fn of(times: Vec<Duration>) -> Self {
         let times = sorted(times.into_iter().map(|time| time.as_secs_f64() * 1e3));
         let [p50, p95, max] = [50, 95, 100].map(|percent| percentile(&times, percent));
         Self { p50, p95, max }
@@ -299,19 +301,33 @@ impl SearchTimes {
 }
 
 /// Numbers that look random and are the same every time.
-struct Noise(u64);
+pub(super) struct Noise(u64);
 
 impl Noise {
-    /// From 0 to 1, without 0: xorshift64*.
-    fn next(&mut self) -> f32 {
+    pub(super) fn new() -> Self {
+        Self(0x5eed)
+    }
+
+    /// 24 bits: xorshift64*.
+    fn bits(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40) + 1) as f32 / (1_u64 << 24) as f32
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40
+    }
+
+    /// From 0 to 1, without 0.
+    fn next(&mut self) -> f32 {
+        (self.bits() + 1) as f32 / (1_u64 << 24) as f32
+    }
+
+    /// A number below `end`, which is small.
+    pub(super) fn below(&mut self, end: usize) -> usize {
+        self.bits() as usize % end
     }
 
     /// A vector of length 1 beside `vector`. Normal noise, two values at a time (Box and Muller, 1958).
-    fn near(&mut self, vector: &[f32]) -> Vec<f32> {
+    pub(super) fn near(&mut self, vector: &[f32]) -> Vec<f32> {
         let deviation = NOISE / (vector.len() as f32).sqrt();
         let mut moved = vector.to_vec();
         for pair in moved.chunks_mut(2) {

@@ -23,10 +23,7 @@ pub fn bench_search(config: &Config, arguments: &BenchSearchArgs) -> anyhow::Res
         return Ok(0);
     }
     ensure!(arguments.chunks > 0, "a store of no chunks cannot be measured");
-    let source = StoreSurvey::open(&config.data_dir)?;
-    let source = source.with_context(|| format!("there is no store in {}", config.data_dir.display()))?;
-    print_make(make_store(&bench, &source, arguments.chunks)?, arguments.json)?;
-    drop(source);
+    print_make(make_store(&bench, &source(config)?, arguments.chunks)?, arguments.json)?;
     // What making has left in memory is not counted.
     let mut again = Command::new(std::env::current_exe()?);
     again.args(["bench", "search"]).arg(&arguments.folder).args(arguments.json.then_some("--json"));
@@ -34,7 +31,13 @@ pub fn bench_search(config: &Config, arguments: &BenchSearchArgs) -> anyhow::Res
     Ok(u8::try_from(code)?)
 }
 
-fn print_make(figures: MakeFigures, json: bool) -> anyhow::Result<()> {
+/// The store that the chunks come from.
+pub(super) fn source(config: &Config) -> anyhow::Result<StoreSurvey> {
+    let source = StoreSurvey::open(&config.data_dir)?;
+    source.with_context(|| format!("there is no store in {}", config.data_dir.display()))
+}
+
+pub(super) fn print_make(figures: MakeFigures, json: bool) -> anyhow::Result<()> {
     let MakeFigures { chunks, put_seconds, finish_seconds, bytes } = figures;
     if json {
         println!("{}", serde_json::to_string(&figures)?);
@@ -46,12 +49,16 @@ fn print_make(figures: MakeFigures, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Times for people.
+pub(super) fn times(SearchTimes { p50, p95, max }: SearchTimes) -> String {
+    format!("p50 {p50:.2} ms, p95 {p95:.2}, max {max:.2}")
+}
+
 fn print_search(figures: &SearchFigures, json: bool) -> anyhow::Result<()> {
     if json {
         println!("{}", serde_json::to_string(figures)?);
         return Ok(());
     }
-    let times = |SearchTimes { p50, p95, max }| format!("p50 {p50:.2} ms, p95 {p95:.2}, max {max:.2}");
     println!("store     {} chunks, index: {}", figures.chunks, figures.index);
     println!("open      {:.3} s to the first answer", figures.open_seconds);
     println!("vectors   {}; recall {:.4}", times(figures.vectors), figures.recall);

@@ -3,8 +3,11 @@
 mod ask;
 mod backup;
 mod bench;
+mod bench_additions;
 mod bench_embed;
+mod bench_ingest;
 mod bench_search;
+mod bench_upkeep;
 mod doctor;
 mod eval;
 mod ingest;
@@ -24,8 +27,11 @@ use mentor_actors::telemetry::{Silent, Telemetry};
 pub use ask::ask;
 pub use backup::{backup, restore};
 pub use bench::{bench_cancel, bench_generate};
+pub use bench_additions::bench_additions;
 pub use bench_embed::bench_embed;
+pub use bench_ingest::bench_ingest;
 pub use bench_search::bench_search;
+pub use bench_upkeep::bench_upkeep;
 pub use doctor::doctor;
 pub use eval::eval;
 pub use ingest::ingest;
@@ -47,6 +53,12 @@ fn silent() -> Arc<dyn Telemetry> {
 /// Waits for a future without actors; engines bring threads of their own.
 fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work))
+}
+
+/// Names what a measurement missed, on standard error; the exit code of a command whose bars these are.
+fn judge(missed: &[String]) -> u8 {
+    missed.iter().for_each(|line| eprintln!("missed: {line}"));
+    u8::from(!missed.is_empty())
 }
 
 /// `mentor config`.

@@ -3,11 +3,14 @@
 //! The models come from `MENTOR_MODELS_DIR`, or from `models/` in the repository; without them these tests say so and pass.
 
 mod bad_input;
+mod benches;
+mod books;
 mod convert;
 mod documents;
 mod durable;
 mod eval;
 mod keys;
+mod killed;
 mod openai;
 mod operations;
 mod panics;
