@@ -2,6 +2,7 @@
 //! the same work measures the engine in this process and a server behind an address.
 
 mod additions;
+mod bare;
 mod cancel;
 mod embed;
 mod ingest;
@@ -17,7 +18,10 @@ use mentor_actors::telemetry::{Measurement, Telemetry};
 use serde::Serialize;
 
 pub use additions::{AdditionsFigures, AdditionsLoad, measure_additions};
-pub use cancel::{CONTEXT_TOKENS as CANCEL_CONTEXT_TOKENS, CancelFigures, CancelTally, measure_cancel};
+pub use bare::{BareFigures, measure_bare};
+pub use cancel::{
+    CONTEXT_TOKENS as CANCEL_CONTEXT_TOKENS, CancelFigures, CancelTally, MOST_GROWTH_MIB, measure_cancel,
+};
 pub use embed::{EmbedFigures, measure_embed, passages};
 pub use ingest::{IngestFigures, IngestRound};
 pub use search::{MakeFigures, SearchBench, SearchFigures, SearchTimes, make_store, measure_search};
@@ -135,16 +139,16 @@ pub fn measure(engine: &mut dyn GenerationEngine, tally: &Tally, load: &Load) ->
             Usage { prompt_tokens: begun.prompt_tokens, cached_tokens: begun.cached_tokens, completion_tokens: 0 };
         traces.push(Trace { usage, ..Trace::default() });
     }
-    let mut heard = Instant::now();
+    let mut heard = Heard::now();
     while traces.iter().any(|trace| !trace.ended) {
         for (slot, output) in engine.step()? {
-            heard = Instant::now();
+            heard = Heard::now();
             let trace = &mut traces[slot];
             match output {
-                SlotOutput::Token(_) => trace.tokens.push(heard),
+                SlotOutput::Token(_) => trace.tokens.push(heard.0),
                 SlotOutput::Finished(text, _) => {
                     if !text.is_empty() {
-                        trace.tokens.push(heard);
+                        trace.tokens.push(heard.0);
                     }
                     trace.ended = true;
                     engine.end(slot);
@@ -154,7 +158,7 @@ pub fn measure(engine: &mut dyn GenerationEngine, tally: &Tally, load: &Load) ->
                 SlotOutput::Prefilled => {}
             }
         }
-        anyhow::ensure!(heard.elapsed() < PATIENCE, "the engine says nothing for {} seconds", PATIENCE.as_secs());
+        heard.check(PATIENCE)?;
     }
     let (guessed_tokens, right_guesses) = tally.take();
     Ok(Figures { guessed_tokens, right_guesses, ..figures(start, &traces) })
@@ -331,14 +335,37 @@ pub fn measure_second_turn(
 fn first_token(engine: &mut dyn GenerationEngine, generation: &Generation) -> anyhow::Result<(f64, usize)> {
     let start = Instant::now();
     let begun = engine.begin(0, generation)?;
+    let mut heard = Heard::now();
     loop {
         for (_, output) in engine.step()? {
-            if matches!(output, SlotOutput::Token(_) | SlotOutput::Finished(..)) {
-                let took = start.elapsed().as_secs_f64() * 1e3;
-                engine.end(0);
-                return Ok((took, begun.prompt_tokens - begun.cached_tokens));
+            heard = Heard::now();
+            match output {
+                SlotOutput::Token(_) | SlotOutput::Finished(..) => {
+                    let took = start.elapsed().as_secs_f64() * 1e3;
+                    engine.end(0);
+                    return Ok((took, begun.prompt_tokens - begun.cached_tokens));
+                }
+                SlotOutput::Failed(error) => anyhow::bail!("a conversation failed: {error}"),
+                SlotOutput::Prefilled | SlotOutput::Counted(_) => {}
             }
         }
+        heard.check(PATIENCE)?;
+    }
+}
+
+/// When an engine last said something.
+struct Heard(Instant);
+
+impl Heard {
+    fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    /// # Errors
+    /// When that is too long ago.
+    fn check(&self, patience: Duration) -> anyhow::Result<()> {
+        anyhow::ensure!(self.0.elapsed() < patience, "the engine says nothing for {} seconds", patience.as_secs());
+        Ok(())
     }
 }
 
@@ -365,18 +392,24 @@ pub fn measure_interference(
     let load = Load { conversations: 2, prompt_tokens, answer_tokens: 2, workload: Workload::Apart, round };
     let mut chunks = Vec::new();
     let begun = engine.begin(1, &generation(&load, 800))?;
-    let mut reading = true;
+    let (mut reading, begin) = (true, Heard::now());
     while reading {
         let start = Instant::now();
         reading = engine.step()?.iter().all(|(_, output)| *output == SlotOutput::Prefilled);
         chunks.push(start.elapsed().as_secs_f64() * 1e3);
+        begin.check(PATIENCE)?;
     }
     engine.end(1);
     engine.begin(0, &generation(&Load { prompt_tokens: 50, answer_tokens: 400, ..load }, 801))?;
-    while engine.step()?.iter().all(|(_, output)| *output == SlotOutput::Prefilled) {}
+    let begin = Heard::now();
+    while engine.step()?.iter().all(|(_, output)| *output == SlotOutput::Prefilled) {
+        begin.check(PATIENCE)?;
+    }
     engine.begin(1, &generation(&load, 802))?;
     let (mut longest, mut last, mut read) = (Duration::ZERO, Instant::now(), false);
+    let begin = Heard::now();
     while !read {
+        begin.check(PATIENCE)?;
         for (slot, output) in engine.step()? {
             let now = Instant::now();
             if slot == 0 {
@@ -403,6 +436,13 @@ mod tests {
         let found = [50, 95, 100].map(|percent| percentile(&values, percent));
         assert_eq!(found, [2.0, 4.0, 4.0]);
         assert_eq!(percentile(&[], 50), 0.0);
+    }
+
+    #[test]
+    fn an_engine_that_says_nothing_is_given_up() {
+        let heard = Heard::now();
+        assert!(heard.check(PATIENCE).is_ok());
+        assert_eq!(heard.check(Duration::ZERO).unwrap_err().to_string(), "the engine says nothing for 0 seconds");
     }
 
     #[test]

@@ -186,13 +186,20 @@ configuration! {
     /// Divides the score of tokens seen lately; 1 is off. Small models repeat themselves without it. auto: the model's own, else
     /// 1.1.
     repeat_penalty / "MENTOR_REPEAT_PENALTY": OrAuto<f32> = OrAuto::Auto;
-    /// Strength of the penalty on repeated sequences (DRY); 0 is off.
+    /// How far back that looks, in tokens of the answer; 0 is not at all. More keeps longer answers from coming back to a word.
+    /// auto: the model's own, else 128.
+    repeat_last_tokens / "MENTOR_REPEAT_LAST_TOKENS": OrAuto<usize> = OrAuto::Auto;
+    /// Strength of the penalty on repeated sequences (DRY), in tenths; 0 is off.
     dry_multiplier / "MENTOR_DRY_MULTIPLIER": f32 = 0.0;
+    /// Keep so many of the most probable tokens; 0 keeps all. (top_k is how many passages are searched for.) auto: the model's own,
+    /// else 40.
+    sampling_top_k / "MENTOR_SAMPLING_TOP_K": OrAuto<usize> = OrAuto::Auto;
     /// Seed of the sampler: the same seed and prompt give the same answer.
     seed / "MENTOR_SEED": u32 = 42;
     /// Earlier questions and answers of a conversation that the model sees.
     history_turns / "MENTOR_HISTORY_TURNS": usize = 2;
-    /// Layers of the generator on the GPU; -1 for all of them where there is one.
+    /// Layers of the generator on the GPU, the output being one; -1 for as many as fit where there is one. A number that does not
+    /// fit is an error.
     gpu_layers / "MENTOR_GPU_LAYERS": i32 = -1;
     /// How they are spread over several GPUs: auto, none (only the first GPU), layer or row.
     split_mode / "MENTOR_SPLIT_MODE": SplitMode = SplitMode::Auto;
@@ -347,6 +354,9 @@ const OTHER_ENVIRONMENT: &[&str] = &[
     "MENTOR_URL",
 ];
 
+/// The value of `gpu_layers` that leaves the number to the program.
+pub const AS_MANY_AS_FIT: i32 = -1;
+
 /// Each ingest lists the kept versions; more than this are better named with `mentor tag`.
 const MAX_KEPT_VERSIONS: usize = 100;
 
@@ -419,6 +429,12 @@ impl Config {
                 self.context_tokens
             );
         }
+        if self.gpu_layers < AS_MANY_AS_FIT {
+            bail!(
+                "gpu_layers = {}: must be a number of layers, or {AS_MANY_AS_FIT} for as many as fit",
+                self.gpu_layers
+            );
+        }
         if self.client_share_percent > 100 {
             bail!("client_share_percent = {}: must be at most 100", self.client_share_percent);
         }
@@ -444,6 +460,7 @@ impl Config {
             ("top_p", self.top_p.given(), 0.0..=1.0),
             ("min_p", self.min_p.given(), 0.0..=1.0),
             ("repeat_penalty", self.repeat_penalty.given(), 0.1..=10.0),
+            ("dry_multiplier", Some(self.dry_multiplier), 0.0..=10.0),
         ];
         for (key, value, range) in ranges {
             if let Some(value) = value.filter(|value| !range.contains(value)) {
@@ -475,6 +492,12 @@ impl Config {
     #[must_use]
     pub fn llm_server(&self) -> Option<Result<ServerAddress, AddressError>> {
         ServerAddress::is_meant(&self.llm).then(|| ServerAddress::parse(&self.llm))
+    }
+
+    /// Where the generator computes: without a layer on the GPU, the CPU does, whatever else is there.
+    #[must_use]
+    pub fn generator_device(&self) -> Device {
+        if self.gpu_layers == 0 { Device::Cpu } else { self.device }
     }
 
     /// What these values say about who may do what.
@@ -571,7 +594,16 @@ mod tests {
         assert!(refused(|config| config.context_tokens = 100).contains("context_tokens (100)"));
         assert!(refused(|config| config.llm_parallel = 0).contains("llm_parallel"));
         assert!(refused(|config| config.resident_passages = 100).contains("index_from (16384)"));
+        assert!(refused(|config| config.dry_multiplier = 10.5).contains("dry_multiplier = 10.5"));
+        assert!(refused(|config| config.gpu_layers = -2).contains("gpu_layers = -2"));
         Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_generator_without_a_layer_on_the_gpu_is_the_cpu_s_and_takes_the_weights_made_for_it() {
+        let device = |device, gpu_layers| Config { device, gpu_layers, ..Config::default() }.generator_device();
+        assert_eq!([device(Device::Auto, 0), device(Device::Cuda, 0)], [Device::Cpu, Device::Cpu]);
+        assert_eq!([device(Device::Auto, -1), device(Device::Cuda, 5)], [Device::Auto, Device::Cuda]);
     }
 
     #[test]

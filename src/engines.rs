@@ -34,12 +34,12 @@ use mentor_engines::extract::FileExtractor;
 use mentor_engines::extract::reader::{DocumentReader, ReaderLimits};
 use mentor_engines::extract::recognition::{RecognitionLimits, TextRecognition};
 use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, Replacement, StoreIdentity};
-use mentor_engines::llama::{GpuLayers, LlamaConfig, LlamaInfo, LlamaSource, SamplingPreferences};
+use mentor_engines::llama::{GpuLayers, LlamaConfig, LlamaDecoder, LlamaInfo, LlamaSource, SamplingPreferences};
 use mentor_engines::onnx::{EmbedderInfo, OnnxConfig, OnnxEmbedder, OnnxTokenCounter};
 use mentor_engines::remote::{RemoteConfig, RemoteInfo, RemoteSource, ServerAddress};
 use mentor_engines::sqlite::{RESTORED, SqliteConversations};
 
-use crate::config::{Config, OrAuto};
+use crate::config::{AS_MANY_AS_FIT, Config, OrAuto};
 use crate::documents::StoredDocuments;
 use crate::http::{EmbeddingDoor, ModelNames, Problem};
 use crate::ingest::{IngestParts, readers};
@@ -49,9 +49,6 @@ use reranking::StartingReranker;
 
 /// Batches that may wait for the embedding workers during an ingest: enough that they never wait for the next one.
 const INGEST_QUEUE: usize = 16;
-
-/// Layers on the GPU, as the configuration says "all of them".
-const ALL_LAYERS: i32 = -1;
 
 /// What an embedder is loaded from.
 struct EmbedderFiles {
@@ -527,20 +524,51 @@ impl Generator {
     }
 }
 
-/// The configured generator without actors and queues, and what it is.
-///
-/// # Errors
-/// A model that cannot be loaded; a server that does not answer.
-pub fn bare_generator(config: &Config, telemetry: Arc<dyn Telemetry>) -> anyhow::Result<(BoxedEngine, String)> {
-    let source = GeneratorSource::from_config(config)?;
-    let engine = source.factory(config, &telemetry)()?;
-    Ok((engine, source.info().map_or_else(String::new, |info| info.to_string())))
+/// The configured generator without actors and queues. Its model is loaded once.
+pub struct BareGenerator {
+    source: GeneratorSource,
+    config: Config,
+}
+
+impl BareGenerator {
+    /// Nothing is loaded yet.
+    ///
+    /// # Errors
+    /// A model that is missing, with the command that mends it.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self { source: GeneratorSource::from_config(config)?, config: config.clone() })
+    }
+
+    /// The engine.
+    ///
+    /// # Errors
+    /// A model that cannot be loaded; a server that does not answer.
+    pub fn engine(&self, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<BoxedEngine> {
+        Ok(self.source.factory(&self.config, telemetry)()?)
+    }
+
+    /// What the engine stands on, where it computes here.
+    ///
+    /// # Errors
+    /// As `engine`.
+    pub fn decoder(&self) -> anyhow::Result<Option<LlamaDecoder>> {
+        match &self.source {
+            GeneratorSource::Llama(source) => Ok(Some(source.build()?)),
+            GeneratorSource::Remote(_) | GeneratorSource::Fake(_) => Ok(None),
+        }
+    }
+
+    /// What it is; empty before the first engine was made.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.source.info().map_or_else(String::new, |info| info.to_string())
+    }
 }
 
 /// The configured generator behind its queue, without anything else.
 ///
 /// # Errors
-/// As [`bare_generator`].
+/// As [`BareGenerator`].
 pub fn for_generation(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::Result<Generator> {
     let source = GeneratorSource::from_config(config)?;
     finish_generator(config, start_generator(&source, config, telemetry)?, &source)
@@ -590,7 +618,7 @@ fn start_generator(
 
 fn llama_config(config: &Config) -> anyhow::Result<LlamaConfig> {
     let models = ModelsDir::new(&config.models_dir);
-    let mut llama = LlamaConfig::new(models.resolve_llm(none_if_empty(&config.llm), config.device)?);
+    let mut llama = LlamaConfig::new(models.resolve_llm(none_if_empty(&config.llm), config.generator_device())?);
     llama.context_tokens = config.context_tokens;
     llama.slots = config.slots;
     llama.cells = config.kv_cells;
@@ -601,7 +629,7 @@ fn llama_config(config: &Config) -> anyhow::Result<LlamaConfig> {
     llama.kv_type_v = config.kv_type_v.into();
     llama.device = config.device.into();
     llama.gpu_layers = match config.gpu_layers {
-        ALL_LAYERS => GpuLayers::Auto,
+        AS_MANY_AS_FIT => GpuLayers::Auto,
         0 => GpuLayers::None,
         layers => GpuLayers::Count(u32::try_from(layers).with_context(|| format!("gpu_layers = {layers}"))?),
     };
@@ -815,13 +843,18 @@ pub fn turn_settings(config: &Config, preferences: &SamplingPreferences) -> Turn
 #[must_use]
 pub fn sampling(config: &Config, preferences: &SamplingPreferences) -> Sampling {
     let choose = |given: OrAuto<f32>, own: Option<f32>, ours| given.given().or(own).unwrap_or(ours);
+    let count = |given: OrAuto<usize>, own: Option<i32>, ours| {
+        given.given().map_or(own.unwrap_or(ours), |given| i32::try_from(given).unwrap_or(i32::MAX))
+    };
     Sampling {
         temperature: choose(config.temperature, preferences.temperature, 0.0),
         top_p: choose(config.top_p, preferences.top_p, 0.9),
-        top_k: preferences.top_k.unwrap_or(40),
+        top_k: count(config.sampling_top_k, preferences.top_k, 40),
         min_p: choose(config.min_p, preferences.min_p, 0.05),
         repeat_penalty: choose(config.repeat_penalty, preferences.repeat_penalty, 1.1),
-        repeat_last_tokens: preferences.repeat_last_tokens.unwrap_or(128),
+        presence_penalty: 0.0,
+        frequency_penalty: 0.0,
+        repeat_last_tokens: count(config.repeat_last_tokens, preferences.repeat_last_tokens, 128),
         dry_multiplier: config.dry_multiplier,
         seed: config.seed,
         logit_bias: Vec::new(),
@@ -857,5 +890,8 @@ mod tests {
         assert_eq!((chosen.min_p, chosen.repeat_penalty, chosen.repeat_last_tokens), (0.05, 1.1, 128));
         let greedy = sampling(&Config { temperature: OrAuto::Is(0.0), ..config }, &preferences);
         assert_eq!(greedy.temperature, 0.0, "an explicit 0 beats the model");
+        let (sampling_top_k, repeat_last_tokens) = (OrAuto::Is(0), OrAuto::Is(64));
+        let given = sampling(&Config { sampling_top_k, repeat_last_tokens, ..Config::default() }, &preferences);
+        assert_eq!((given.top_k, given.repeat_last_tokens), (0, 64));
     }
 }

@@ -59,6 +59,7 @@ pub struct Metrics {
     kv_cells: IntGauge,
     kv_cells_total: IntGauge,
     state_bytes: IntGauge,
+    set_back: IntCounter,
     batch_rows: Histogram,
     batch_seconds: Histogram,
     drafted_tokens: IntCounterVec,
@@ -172,6 +173,7 @@ impl Metrics {
             kv_cells: b.gauge("kv_cells_used", "Cells of the generator's context that hold tokens")?,
             kv_cells_total: b.gauge("kv_cells", "Cells of the generator's context")?,
             state_bytes: b.gauge("kv_saved_bytes", "Memory for evaluated tokens outside of the generator's context")?,
+            set_back: b.counter("turns_set_back_total", "Turns that lost their cells to others, and are read again")?,
             batch_rows: b.histogram("decode_batch_size", "Tokens evaluated together", BATCH_TOKENS)?,
             batch_seconds: b.histogram("decode_batch_seconds", "Time to evaluate a batch", INTER_TOKEN_SECONDS)?,
             drafted_tokens: b.counters("drafted_tokens_total", "Guessed tokens of answers", &["right"])?,
@@ -291,6 +293,7 @@ impl Telemetry for Metrics {
                 self.kv_cells.set(gauge(used));
                 self.kv_cells_total.set(gauge(total));
             }
+            Measurement::SetBack { times } => self.set_back.inc_by(times),
             Measurement::StateBytes(bytes) => self.state_bytes.set(gauge(bytes)),
             Measurement::BatchEvaluated { rows, took } => {
                 #[allow(clippy::cast_precision_loss)] // a batch has at most thousands of tokens
@@ -317,6 +320,59 @@ impl Telemetry for Metrics {
 mod tests {
     use super::*;
     use mentor_actors::domain::FinishReason;
+
+    /// Of the generator, as the protocol promises them, each with the label that it has.
+    const OF_GENERATION: [&str; 17] = [
+        "turns_total{outcome",
+        "turn_queue_depth",
+        "turn_queue_wait_seconds",
+        "generation_slots{state",
+        "prompt_tokens_total",
+        "cached_prompt_tokens_total",
+        "generated_tokens_total",
+        "kv_cells_used",
+        "kv_cells",
+        "kv_saved_bytes",
+        "turns_set_back_total",
+        "decode_batch_size",
+        "decode_batch_seconds",
+        "drafted_tokens_total{right",
+        "time_to_first_token_seconds",
+        "inter_token_latency_seconds",
+        "cancel_latency_seconds",
+    ];
+
+    #[test]
+    fn every_metric_of_generation_is_there_with_what_was_measured() {
+        let (metrics, ms) = (Metrics::new().unwrap(), Duration::from_millis);
+        let measured = [
+            Measurement::TurnEnded { outcome: Ok(FinishReason::Stop), total: ms(9) },
+            Measurement::TurnQueueDepth(3),
+            Measurement::TurnQueueWaited(ms(9)),
+            Measurement::GenerationSlots { busy: 1, total: 4 },
+            Measurement::TokensUsed(Usage { prompt_tokens: 9, cached_tokens: 4, completion_tokens: 2 }),
+            Measurement::CellsUsed { used: 5, total: 9 },
+            Measurement::StateBytes(7),
+            Measurement::SetBack { times: 2 },
+            Measurement::BatchEvaluated { rows: 8, took: ms(9) },
+            Measurement::Drafted { guessed: 3, right: 1 },
+            Measurement::FirstToken(ms(9)),
+            Measurement::InterToken(ms(9)),
+            Measurement::Cancelled(ms(9)),
+        ];
+        measured.into_iter().for_each(|measurement| metrics.record(measurement));
+        let text = metrics.render().unwrap();
+        // A histogram's count, or the value itself: each was measured above, so none is 0.
+        let is_measured = |name: &str, line: &str| {
+            let rest = line.strip_prefix("mentor_").and_then(|line| line.strip_prefix(name));
+            let is_whole = |rest: &str| name.contains('{') || rest.starts_with(' ') || rest.starts_with("_count ");
+            rest.is_some_and(|rest| is_whole(rest) && !rest.ends_with(" 0"))
+        };
+        for name in OF_GENERATION {
+            assert!(text.lines().any(|line| is_measured(name, line)), "{name} is missing in\n{text}");
+        }
+        assert!(text.contains("mentor_turns_set_back_total 2"));
+    }
 
     #[test]
     fn what_the_actors_measure_appears_under_its_name() {

@@ -31,6 +31,7 @@ use mentor::drain::Drain;
 use mentor::guard::{Clock, Guard};
 use mentor::http::{Doors, Problem, serve};
 use mentor_actors::cancel::CancelToken;
+use mentor_actors::domain::Token;
 use serde_json::{Value, json};
 use support::{BAD_GRAMMAR, Gate, Script, Tutor};
 use tokio_tungstenite::tungstenite::Message;
@@ -439,6 +440,9 @@ async fn bad_requests_get_the_status_and_code_that_the_protocol_promises() {
         ("POST", "/api/chat", r#"{"message":"x","options":{"top_p":2}}"#, 400, "invalid_request"),
         ("POST", "/api/chat", r#"{"message":"x","options":{"min_p":-1}}"#, 400, "invalid_request"),
         ("POST", "/api/chat", r#"{"message":"x","options":{"repeat_penalty":0.5}}"#, 400, "invalid_request"),
+        ("POST", "/api/chat", r#"{"message":"x","options":{"logit_bias":{"x":1}}}"#, 400, "invalid_request"),
+        ("POST", "/api/chat", r#"{"message":"x","options":{"logit_bias":{"5":101}}}"#, 400, "invalid_request"),
+        ("POST", "/api/chat", r#"{"message":"x","options":{"sampling_top_k":-1}}"#, 422, "invalid_request"),
         ("POST", "/api/chat", r#"{"message":"x","options":{"stop":[""]}}"#, 400, "invalid_request"),
         ("POST", "/api/chat", r#"{"message":"x","options":{"stop":"END"}}"#, 422, "invalid_request"),
         ("POST", "/api/chat", r#"{"message":"x","options":{"grammar":""}}"#, 400, "invalid_request"),
@@ -723,7 +727,11 @@ async fn readiness_says_no_and_why_when_the_server_goes_away() {
 #[actix::test]
 async fn options_of_a_question_reach_the_engine_over_rest_and_over_a_socket() {
     let server = Server::start(Script::default());
-    let options = json!({"top_p": 0.5, "min_p": 0.1, "repeat_penalty": 1.5, "stop": ["END"], "grammar": "root ::= .+"});
+    let options = json!({
+        "top_p": 0.5, "min_p": 0.1, "repeat_penalty": 1.5, "stop": ["END"], "grammar": "root ::= .+",
+        "logit_bias": {"7": -100, "50": 1.5}, "sampling_top_k": 8, "dry_multiplier": 0.5, "repeat_last_tokens": 32,
+        "presence_penalty": 0.25, "frequency_penalty": -0.5,
+    });
     let asked = json!({"message": "what is a heap?", "options": options});
     assert_eq!(server.call("POST", "/api/chat", &asked.to_string()).await.0, 200);
     let mut client = server.connect("").await;
@@ -734,6 +742,9 @@ async fn options_of_a_question_reach_the_engine_over_rest_and_over_a_socket() {
     for generation in &begun {
         let sampling = &generation.sampling;
         assert_eq!((sampling.top_p, sampling.min_p, sampling.repeat_penalty), (0.5, 0.1, 1.5));
+        assert_eq!(sampling.logit_bias, [(Token(50), 1.5), (Token(7), -100.0)], "in the order of their names");
+        assert_eq!((sampling.top_k, sampling.dry_multiplier, sampling.repeat_last_tokens), (8, 0.5, 32));
+        assert_eq!((sampling.presence_penalty, sampling.frequency_penalty), (0.25, -0.5));
         assert_eq!((generation.stop.join(","), sampling.grammar.as_deref()), ("END".into(), Some("root ::= .+")));
     }
     server.stop().await;

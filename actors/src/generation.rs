@@ -4,6 +4,10 @@
 //! the queue, its end), so the engine thread never waits for a reader and nothing is lost. A receiver that is gone is a
 //! cancel, and a turn that waits is gone at once.
 
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +34,9 @@ const OTHER_EVENTS: usize = 4;
 
 /// Places in the queue that may be told and not read yet. A newer one is worth more than these: it waits for the next change.
 const PLACES_AT_ONCE: usize = 8;
+
+/// Turns that a batch names in the log; more are counted.
+const NAMED_TURNS: usize = 16;
 
 /// What happens to a turn in the generator. Exactly one `Finished` or `Failed` ends it; a channel that closes without one
 /// means that the worker was lost.
@@ -322,7 +329,11 @@ struct Running {
     ticket: Ticket,
     job: Job,
     usage: Usage,
+    /// The engine said itself what was used.
+    is_counted: bool,
     last_token: Option<Instant>,
+    /// Number of the first batch that it was in.
+    first_batch: u64,
 }
 
 /// The engine thread's loop: admit, look for cancels and deadlines, step, pass on what came out.
@@ -332,6 +343,8 @@ struct Driver<'a> {
     telemetry: &'a dyn Telemetry,
     pulse: &'a Arc<Pulse>,
     slots: Vec<Option<Running>>,
+    /// Batches so far.
+    batches: u64,
 }
 
 impl<'a> Driver<'a> {
@@ -343,7 +356,7 @@ impl<'a> Driver<'a> {
     ) -> Self {
         let slots = (0..engine.slots()).map(|_| None).collect();
         queue.serve(engine.slots());
-        Self { engine, queue, telemetry, pulse, slots }
+        Self { engine, queue, telemetry, pulse, slots, batches: 0 }
     }
 
     /// Works until the queue is closed. An error means that the engine is lost: the thread's supervisor builds another, and
@@ -388,7 +401,11 @@ impl<'a> Driver<'a> {
             return;
         };
         match self.begin(slot, &job) {
-            Ok(usage) => self.slots[slot] = Some(Running { ticket, job, usage, last_token: None }),
+            Ok(usage) => {
+                let first_batch = self.batches + 1;
+                let running = Running { ticket, job, usage, is_counted: false, last_token: None, first_batch };
+                self.slots[slot] = Some(running);
+            }
             Err(error) => {
                 self.queue.end(ticket, Usage::default(), false);
                 job.tell(GenerationEvent::Failed(refusal(&error)));
@@ -433,19 +450,17 @@ impl<'a> Driver<'a> {
     }
 
     fn step(&mut self) -> Result<(), EngineError> {
-        let batch = tracing::debug_span!("batch", turns = self.busy());
-        for running in self.slots.iter().flatten() {
-            batch.follows_from(&running.job.span);
-        }
+        self.batches += 1;
+        let batch = self.batch_span();
         let (_batch, _step) = (batch.enter(), self.pulse.begin());
-        for (slot, output) in self.engine.step()? {
+        let outputs = self.engine.step()?;
+        tracing::debug!(outputs = outputs.len(), "a batch was evaluated");
+        for (slot, output) in outputs {
             match output {
                 SlotOutput::Prefilled => {}
                 SlotOutput::Token(text) => self.pass_on(slot, text),
                 SlotOutput::Finished(rest, reason) => {
-                    if !rest.is_empty() {
-                        self.pass_on(slot, rest);
-                    }
+                    self.pass_on_rest(slot, rest);
                     self.end(slot, |usage| GenerationEvent::Finished { reason, usage });
                 }
                 SlotOutput::Counted(usage) => self.correct(slot, usage),
@@ -453,6 +468,29 @@ impl<'a> Driver<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What is evaluated together next. Its turns and it name each other: it has their ids, and the line that ends a turn the
+    /// numbers of its batches. Nothing of it is made where the log leaves it out.
+    fn batch_span(&self) -> tracing::Span {
+        let batch = tracing::debug_span!("batch", number = self.batches, turns = tracing::field::Empty);
+        if !batch.is_disabled() {
+            let running = || self.slots.iter().flatten();
+            running().for_each(|running| {
+                batch.follows_from(&running.job.span);
+            });
+            batch.record("turns", names(running().map(|running| &running.job.request.turn_id)).as_str());
+        }
+        batch
+    }
+
+    /// The end of an answer may bring text. Where the engine has not counted the tokens itself, it stands for one.
+    fn pass_on_rest(&mut self, slot: Slot, rest: String) {
+        match self.slots.get(slot).and_then(Option::as_ref) {
+            Some(running) if running.is_counted && !rest.is_empty() => running.job.tell(GenerationEvent::Piece(rest)),
+            Some(_) if !rest.is_empty() => self.pass_on(slot, rest),
+            _ => {}
+        }
     }
 
     fn pass_on(&mut self, slot: Slot, text: String) {
@@ -470,15 +508,18 @@ impl<'a> Driver<'a> {
     fn correct(&mut self, slot: Slot, usage: Usage) {
         if let Some(running) = self.slots.get_mut(slot).and_then(Option::as_mut) {
             running.usage = usage;
+            running.is_counted = true;
         }
     }
 
     fn end(&mut self, slot: Slot, last: impl FnOnce(Usage) -> GenerationEvent) {
         self.engine.end(slot);
-        if let Some(Running { ticket, job, usage, .. }) = self.slots.get_mut(slot).and_then(Option::take) {
+        if let Some(running) = self.slots.get_mut(slot).and_then(Option::take) {
+            let Running { ticket, job, usage, first_batch, .. } = running;
             self.telemetry.record(Measurement::TokensUsed(usage));
             job.record_cancel(self.telemetry);
             let event = last(usage);
+            log_end(&job, &event, usage, first_batch, self.batches);
             self.queue.end(ticket, usage, is_whole(&event));
             job.tell(event);
         }
@@ -488,6 +529,42 @@ impl<'a> Driver<'a> {
     fn record_slots(&self) {
         self.telemetry.record(Measurement::GenerationSlots { busy: self.busy(), total: self.slots.len() });
     }
+}
+
+/// Ids of turns for the log: the first ones, and how many more there are.
+fn names<'t>(mut turns: impl Iterator<Item = &'t TurnId>) -> String {
+    let mut names = turns.by_ref().take(NAMED_TURNS).map(TurnId::as_str).collect::<Vec<_>>().join(" ");
+    let more = turns.count();
+    if more > 0 {
+        // Writing to a string can't fail.
+        let _written = write!(names, " and {more} more");
+    }
+    names
+}
+
+/// One line for each turn that had a slot, in the turn's own span.
+fn log_end(job: &Job, end: &GenerationEvent, usage: Usage, first_batch: u64, last_batch: u64) {
+    let _turn = job.span.enter();
+    let outcome = match end {
+        GenerationEvent::Finished { reason, .. } => reason.as_str(),
+        GenerationEvent::Failed(error) => error.code.as_str(),
+        // Neither ends a turn.
+        GenerationEvent::Queued(_) | GenerationEvent::Begun { .. } | GenerationEvent::Piece(_) => return,
+    };
+    let Usage { prompt_tokens, cached_tokens, completion_tokens } = usage;
+    // Cancelled before its first batch, it was in none.
+    let steps = (last_batch + 1).saturating_sub(first_batch);
+    let rows = prompt_tokens.saturating_sub(cached_tokens) + completion_tokens;
+    tracing::info!(
+        outcome,
+        first_batch,
+        steps,
+        rows,
+        prompt_tokens,
+        cached_tokens,
+        completion_tokens,
+        "a turn's answer ended"
+    );
 }
 
 /// Whether a turn that ends so was answered to its end.

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 
+pub use crate::domain::Token;
 use crate::domain::{
     Chunk, ConversationId, ConversationSummary, CorpusStats, DocumentContent, DocumentId, DocumentRecord,
     EmbeddedChunk, Embedding, EngineError, Feedback, FinishReason, Found, ListPlace, Owner, StoredConversation,
@@ -218,7 +219,11 @@ pub struct Sampling {
     pub min_p: f32,
     /// Divides the score of tokens seen in the last `repeat_last_tokens`; 1 is off.
     pub repeat_penalty: f32,
-    /// How far back repetition is looked for.
+    /// Taken once from the score of every token seen there; 0 is off.
+    pub presence_penalty: f32,
+    /// Taken from the score of a token for every time it was seen there; 0 is off.
+    pub frequency_penalty: f32,
+    /// How far back these three look for what was said; 0 is not at all, less than that the whole context.
     pub repeat_last_tokens: i32,
     /// Strength of the DRY penalty on repeated sequences; 0 is off.
     pub dry_multiplier: f32,
@@ -240,6 +245,8 @@ impl Sampling {
             top_k: 0,
             min_p: 0.0,
             repeat_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             repeat_last_tokens: 0,
             dry_multiplier: 0.0,
             seed: 1,
@@ -318,10 +325,6 @@ pub trait GenerationEngine {
     /// Frees a slot, finished or not.
     fn end(&mut self, slot: Slot);
 }
-
-/// A token of the generator's vocabulary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub i32);
 
 /// Place of a conversation's tokens in the decoder, from 0.
 pub type Sequence = usize;

@@ -104,6 +104,11 @@ pub enum Measurement {
         /// In all.
         total: usize,
     },
+    /// Turns lost their place in the generator's context to others in a step, and are read again when there is room.
+    SetBack {
+        /// How many; mostly none.
+        times: u64,
+    },
     /// Guesses at an answer were verified.
     Drafted {
         /// How many.

@@ -564,13 +564,19 @@ fn not_stored(error: &TurnError) -> TurnError {
 
 /// What is configured, with what the client chose for this turn.
 fn sampling(configured: &Sampling, options: &AnswerOptions) -> Sampling {
+    let whole = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     Sampling {
         temperature: options.temperature.unwrap_or(configured.temperature),
         top_p: options.top_p.unwrap_or(configured.top_p),
         min_p: options.min_p.unwrap_or(configured.min_p),
         repeat_penalty: options.repeat_penalty.unwrap_or(configured.repeat_penalty),
+        presence_penalty: options.presence_penalty.unwrap_or(configured.presence_penalty),
+        frequency_penalty: options.frequency_penalty.unwrap_or(configured.frequency_penalty),
+        repeat_last_tokens: options.repeat_last_tokens.map_or(configured.repeat_last_tokens, whole),
+        dry_multiplier: options.dry_multiplier.unwrap_or(configured.dry_multiplier),
+        top_k: options.sampling_top_k.map_or(configured.top_k, whole),
         seed: options.seed.unwrap_or(configured.seed),
+        logit_bias: if options.logit_bias.is_empty() { &configured.logit_bias } else { &options.logit_bias }.clone(),
         grammar: options.grammar.clone().or_else(|| configured.grammar.clone()),
-        ..configured.clone()
     }
 }

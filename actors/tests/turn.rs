@@ -307,6 +307,12 @@ async fn what_a_client_chose_reaches_the_engine_and_the_rest_stays_as_configured
         top_p: Some(0.5),
         min_p: Some(0.2),
         repeat_penalty: Some(1.3),
+        presence_penalty: Some(0.25),
+        frequency_penalty: Some(-0.5),
+        repeat_last_tokens: Some(32),
+        dry_multiplier: Some(0.8),
+        sampling_top_k: Some(20),
+        logit_bias: vec![(Token(7), -100.0)],
         stop: vec!["END".into()],
         grammar: Some("root ::= \"yes\"".into()),
         ..AnswerOptions::default()
@@ -319,6 +325,8 @@ async fn what_a_client_chose_reaches_the_engine_and_the_rest_stays_as_configured
     let [chosen, plain] = begun.as_slice() else { panic!("{} generations", begun.len()) };
     let sampling = &chosen.sampling;
     assert_eq!((sampling.top_p, sampling.min_p, sampling.repeat_penalty), (0.5, 0.2, 1.3));
+    assert_eq!((sampling.presence_penalty, sampling.frequency_penalty, sampling.repeat_last_tokens), (0.25, -0.5, 32));
+    assert_eq!((sampling.dry_multiplier, sampling.top_k, &sampling.logit_bias), (0.8, 20, &vec![(Token(7), -100.0)]));
     assert_eq!(
         (chosen.stop.as_slice(), sampling.grammar.as_deref()),
         (&["END".to_owned()][..], Some("root ::= \"yes\""))

@@ -6,10 +6,15 @@ pub mod chunk;
 pub mod extract;
 #[cfg(any(feature = "llama", feature = "remote"))]
 mod grammar;
+#[cfg(feature = "remote")]
+pub mod json_schema;
 #[cfg(feature = "lance")]
 pub mod lance;
 #[cfg(feature = "llama")]
 pub mod llama;
+/// How much main memory is left.
+#[cfg(feature = "llama")]
+pub mod main_memory;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 #[cfg(feature = "remote")]

@@ -43,6 +43,8 @@ fn generation() -> Generation {
             top_k: 40,
             min_p: 0.05,
             repeat_penalty: 1.1,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             repeat_last_tokens: 128,
             dry_multiplier: 0.0,
             seed: 42,
@@ -59,7 +61,7 @@ fn generation() -> Generation {
 struct Written {
     pieces: Vec<String>,
     usage: Option<Usage>,
-    end: Option<Result<FinishReason, String>>,
+    end: Option<Result<FinishReason, EngineError>>,
 }
 
 impl Written {
@@ -73,7 +75,7 @@ impl Written {
                 self.end = Some(Ok(reason));
             }
             SlotOutput::Counted(usage) => self.usage = Some(usage),
-            SlotOutput::Failed(error) => self.end = Some(Err(error.to_string())),
+            SlotOutput::Failed(error) => self.end = Some(Err(error)),
         }
     }
 
@@ -81,9 +83,9 @@ impl Written {
         self.pieces.concat()
     }
 
-    fn failure(&self) -> &str {
+    fn failure(&self) -> String {
         match &self.end {
-            Some(Err(failure)) => failure,
+            Some(Err(failure)) => failure.to_string(),
             other => panic!("not a failure: {other:?}"),
         }
     }
@@ -326,8 +328,29 @@ fn a_refusal_is_not_tried_again_and_the_prompt_it_quotes_is_kept_out() {
     let quoting = json!({"error": {"message": format!("too long: {QUESTION}"), "type": "BadRequestError"}}).to_string();
     server.then(move |connection| connection.reply(400, "", &quoting));
     let written = write(&mut engine(&server));
-    assert!(written.failure().ends_with("answered with status 400 (BadRequestError)"), "{written:?}");
+    let refused = "the remote server refuses the request (BadRequestError)";
+    assert_eq!(written.end, Some(Err(EngineError::Rejected(refused.into()))), "not to be tried again, and no address");
     assert_eq!(server.unseen_requests(), 1);
+}
+
+#[test]
+fn a_prompt_that_the_server_finds_too_long_is_too_large() {
+    let server = ScriptedServer::start();
+    let error = json!({"error": {"code": 400, "message": QUESTION, "type": "exceed_context_size_error"}});
+    let reply = error.to_string();
+    server.then(move |connection| connection.reply(400, "", &reply));
+    server.then(move |connection| {
+        connection.begin().event(&error);
+    });
+    let mut engine = engine(&server);
+    for _ in 0..2 {
+        let written = write(&mut engine);
+        assert!(
+            matches!(&written.end, Some(Err(EngineError::TooLarge(reason))) if !reason.contains(QUESTION)),
+            "{written:?}"
+        );
+    }
+    assert_eq!(server.unseen_requests(), 2);
 }
 
 #[test]

@@ -25,6 +25,9 @@ const ANSWER_TOKENS: usize = 24;
 const PROMPT_TOKENS: u64 = 240;
 /// A prompt for which the whole context is needed, with its answer.
 const FULL_PROMPT_TOKENS: usize = 360;
+/// Memory that may be added after a tenth of the turns, in MiB: by then everything is as large as it gets (the context, the saved
+/// conversations, the allocator's own store), and what is left is its wavering, which was at most some MiB in 10,000 turns.
+pub const MOST_GROWTH_MIB: usize = 64;
 /// A turn that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -79,6 +82,20 @@ struct Heard {
 impl CancelTally {
     fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl CancelFigures {
+    /// Memory added since a tenth of the turns, in MiB.
+    #[must_use]
+    pub fn growth(&self) -> usize {
+        self.memory_end.saturating_sub(self.memory_tenth)
+    }
+
+    /// Whether many turns left something behind.
+    #[must_use]
+    pub fn left_something(&self) -> bool {
+        self.slots_taken > 0 || !self.all_fit_afterwards || self.growth() > MOST_GROWTH_MIB
     }
 }
 
@@ -276,6 +293,17 @@ mod tests {
         assert!(count(|stop| *stop == Stop::Never) > 0);
         assert!(count(|stop| matches!(stop, Stop::After(_))) > 30);
         assert!(count(|stop| matches!(stop, Stop::AtPiece(1..=12))) > 20);
+    }
+
+    #[test]
+    fn slots_cells_and_memory_that_are_left_behind_are_told() {
+        let clean =
+            CancelFigures { memory_tenth: 500, memory_end: 564, all_fit_afterwards: true, ..CancelFigures::default() };
+        assert!(!clean.left_something());
+        assert!(CancelFigures { memory_end: 565, ..clean.clone() }.left_something());
+        assert!(CancelFigures { slots_taken: 1, ..clean.clone() }.left_something());
+        assert!(CancelFigures { all_fit_afterwards: false, ..clean.clone() }.left_something());
+        assert!(!CancelFigures { memory_end: 400, ..clean }.left_something());
     }
 
     #[test]

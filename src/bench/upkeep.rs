@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use mentor_actors::ports::Retriever;
-use mentor_engines::lance::{LanceCorpus, LanceRetriever, ReaderOptions, Severity, StoreSurvey, examine};
+use mentor_engines::lance::{INDEX_FROM, LanceCorpus, LanceRetriever, ReaderOptions, Severity, StoreSurvey, examine};
 use serde::Serialize;
 
 use super::search::{Noise, SearchBench, SearchTimes};
@@ -207,7 +207,7 @@ fn rows_of(data_dir: &Path, ledger: &Ledger, resting_chunks: u64, heard: &mut He
             expected.len()
         ));
     }
-    let findings = examine(data_dir, Some(survey.identity()))?;
+    let findings = examine(data_dir, Some(survey.identity()), INDEX_FROM)?;
     for finding in findings.into_iter().filter(|finding| finding.severity == Severity::Problem) {
         heard.complain(format!("at the end the doctor finds: {}", finding.message));
     }

@@ -7,12 +7,13 @@ use mentor_actors::generation::GeneratorActor;
 use mentor_actors::telemetry::Telemetry;
 
 use crate::bench::{
-    CANCEL_CONTEXT_TOKENS, CancelFigures, CancelTally, Figures, Interference, Load, SecondTurn, Tally, Workload,
-    measure, measure_cancel, measure_interference, measure_second_turn, median,
+    BareFigures, CANCEL_CONTEXT_TOKENS, CancelFigures, CancelTally, Figures, Interference, Load, MOST_GROWTH_MIB,
+    SecondTurn, Tally, Workload, measure, measure_bare, measure_cancel, measure_interference, measure_second_turn,
+    median,
 };
 use crate::cli::{BenchCancelArgs, BenchGenerateArgs};
 use crate::config::Config;
-use crate::engines;
+use crate::engines::{self, BareGenerator};
 
 /// Tokens of the first prompt of a second turn, and of the prompt that is read beside an answer.
 const LONG_TOKENS: usize = 1_000;
@@ -35,7 +36,11 @@ pub fn bench_generate(config: &Config, arguments: &BenchGenerateArgs) -> anyhow:
     let longest = (arguments.prompt_tokens + arguments.answer_tokens).max(VERY_LONG_TOKENS) * 5 / 4 + 256;
     let config = Config { slots, llm_parallel: slots, context_tokens: longest, kv_cells: 0, ..config.clone() };
     let tally = Arc::new(Tally::default());
-    let (mut engine, name) = engines::bare_generator(&config, tally.clone())?;
+    let telemetry: Arc<dyn Telemetry> = tally.clone();
+    let generator = BareGenerator::new(&config)?;
+    let mut bare = bare_runs(&generator, arguments)?;
+    let mut engine = generator.engine(&telemetry)?;
+    let name = generator.name();
     let mut rows = Vec::new();
     // A first small one warms up.
     measure(&mut *engine, &tally, &load(arguments, Workload::Apart, 1, 0))?;
@@ -55,13 +60,38 @@ pub fn bench_generate(config: &Config, arguments: &BenchGenerateArgs) -> anyhow:
         second = Some(measure_second_turn(&mut *engine, LONG_TOKENS, OTHERS, round)?);
         beside = (slots > 1).then(|| measure_interference(&mut *engine, VERY_LONG_TOKENS, round + 1)).transpose()?;
     }
+    drop(engine);
+    bare.extend(bare_runs(&generator, arguments)?);
+    let alone = rows.iter().find(|row| row.is_alone()).map(|row| row.figures.decode_rate);
+    let bare = BareFigures::of(&bare, alone);
     if arguments.json {
-        let report = serde_json::json!({"model": name, "rows": rows, "second_turn": second, "interference": beside});
+        let report = serde_json::json!({
+            "model": name, "rows": rows, "bare": bare, "second_turn": second, "interference": beside,
+        });
         println!("{report}");
     } else {
-        print(&name, &rows, second.as_ref(), beside.as_ref());
+        print(&name, &rows, bare, second.as_ref(), beside.as_ref());
     }
     Ok(0)
+}
+
+impl Row {
+    /// Whether it is what the bare loop does.
+    fn is_alone(&self) -> bool {
+        self.workload == Workload::Apart && self.conversations == 1
+    }
+}
+
+/// The bare loop's rates, where it can be had and there is something to hold against it. Half of them are measured before everything
+/// else and half behind, so that a machine that gets slower meanwhile does not decide.
+fn bare_runs(generator: &BareGenerator, arguments: &BenchGenerateArgs) -> anyhow::Result<Vec<f64>> {
+    let is_wanted = arguments.workloads.contains(&Workload::Apart) && arguments.conversations.contains(&1);
+    let decoder = if is_wanted { generator.decoder()? } else { None };
+    let Some(mut decoder) = decoder else { return Ok(Vec::new()) };
+    // A first one warms up.
+    measure_bare(&mut decoder, &load(arguments, Workload::Apart, 1, 0))?;
+    let rounds = 1..=arguments.rounds.max(1);
+    rounds.map(|round| measure_bare(&mut decoder, &load(arguments, Workload::Apart, 1, round))).collect()
 }
 
 fn load(arguments: &BenchGenerateArgs, workload: Workload, conversations: usize, round: usize) -> Load {
@@ -69,7 +99,13 @@ fn load(arguments: &BenchGenerateArgs, workload: Workload, conversations: usize,
     Load { conversations, prompt_tokens, answer_tokens, workload, round }
 }
 
-fn print(name: &str, rows: &[Row], second: Option<&SecondTurn>, beside: Option<&Interference>) {
+fn print(
+    name: &str,
+    rows: &[Row],
+    bare: Option<BareFigures>,
+    second: Option<&SecondTurn>,
+    beside: Option<&Interference>,
+) {
     println!("{name}; rates in tokens a second, times in milliseconds");
     println!(
         "{:9} {:>5} {:>8} {:>7} {:>7} {:>8} {:>7} {:>8} {:>8} {:>7} {:>9} {:>9} {:>7} {:>7} {:>7}",
@@ -107,6 +143,11 @@ fn print(name: &str, rows: &[Row], second: Option<&SecondTurn>, beside: Option<&
             figures.inter_token_p50,
             figures.inter_token_p95,
             figures.inter_token_max
+        );
+    }
+    if let Some(BareFigures { decode_rate, ratio }) = bare {
+        println!(
+            "one conversation in a bare loop: {decode_rate:.1} decoded a second; the engine's rate is {ratio:.3} of it"
         );
     }
     if let Some(turn) = second {
@@ -160,7 +201,7 @@ pub fn bench_cancel(config: &Config, arguments: &BenchCancelArgs) -> anyhow::Res
     } else {
         print_cancel(&name, slots, &figures);
     }
-    Ok(u8::from(figures.slots_taken > 0 || !figures.all_fit_afterwards))
+    Ok(u8::from(figures.left_something()))
 }
 
 fn print_cancel(name: &str, slots: usize, figures: &CancelFigures) {
@@ -171,8 +212,12 @@ fn print_cancel(name: &str, slots: usize, figures: &CancelFigures) {
         figures.cancel_p50, figures.cancel_p95, figures.cancel_p99, figures.cancel_max, figures.longest_step
     );
     println!(
-        "memory           {} MiB at the start, {} after a tenth of the turns, {} at the end",
-        figures.memory_start, figures.memory_tenth, figures.memory_end
+        "memory           {} MiB at the start, {} after a tenth of the turns, {} at the end: {} more, of {MOST_GROWTH_MIB} that are \
+         allowed",
+        figures.memory_start,
+        figures.memory_tenth,
+        figures.memory_end,
+        figures.growth()
     );
     let fit = if figures.all_fit_afterwards { "fits" } else { "DOES NOT FIT" };
     println!(

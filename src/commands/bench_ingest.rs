@@ -76,11 +76,12 @@ impl Loaded {
     fn ingest(&self, config: &Config, directory: &Path) -> anyhow::Result<Report> {
         let mut hashes = Hashes::read(&config.data_dir);
         let folder = discover(directory, &mut hashes)?;
-        let mut corpus = engines::open_corpus(config, &self.engines.embedding.info, false)?;
+        let mut corpus = engines::open_corpus(config, &self.engines.embedding.info)?;
         hashes.save();
         let plan = plan(folder, corpus.documents()?, false);
         let parts = IngestParts {
             extractor: self.engines.extractor.clone(),
+            readers: self.engines.readers,
             chunker: self.engines.chunker.clone(),
             embedding: self.engines.embedding.workers.clone(),
             workers: self.engines.embedding.count,

@@ -202,9 +202,19 @@ fn folder_ingest(config: &Config, tutor: &Tutor, metrics: &Arc<Metrics>) -> Fold
 /// How tokens are chosen, as the configuration and the model's file together have it.
 fn log_sampling(config: &Config, tutor: &Tutor) {
     let own = &tutor.generator.info.sampling;
-    let Sampling { temperature, top_p, top_k, min_p, repeat_penalty, repeat_last_tokens, .. } =
+    let Sampling { temperature, top_p, top_k, min_p, repeat_penalty, repeat_last_tokens, dry_multiplier, .. } =
         engines::sampling(config, own);
-    tracing::info!(temperature, top_p, top_k, min_p, repeat_penalty, repeat_last_tokens, ?own, "sampling");
+    tracing::info!(
+        temperature,
+        top_p,
+        top_k,
+        min_p,
+        repeat_penalty,
+        repeat_last_tokens,
+        dry_multiplier,
+        ?own,
+        "sampling"
+    );
 }
 
 /// The lines that tell a lecturer where to go, and who answers there.

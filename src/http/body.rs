@@ -3,8 +3,10 @@
 use actix_web::http::StatusCode;
 use actix_web::web;
 use futures_util::StreamExt as _;
-use mentor_actors::domain::{AnswerOptions, ConversationId, ErrorCode, TurnError, TurnId, TurnRequest};
+use mentor_actors::domain::{AnswerOptions, ConversationId, ErrorCode, Token, TurnError, TurnId, TurnRequest};
+use mentor_engines::json_schema;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::errors::ApiError;
@@ -19,6 +21,14 @@ pub const MAX_TOP_K: usize = 50;
 /// Most texts that end an answer, and their longest length in characters: every token of the answer is compared with them.
 pub const MAX_STOPS: usize = 8;
 pub const MAX_STOP_CHARS: usize = 64;
+
+/// Most tokens whose scores a client may change, and by how much, as OpenAI has it.
+pub const MAX_BIASES: usize = 300;
+pub const MAX_BIAS: f32 = 100.0;
+
+/// Most tokens that the sampler may be told to look at, and to look back at: more than any answer has, and a bound all the same.
+pub const MAX_SAMPLING_TOP_K: usize = 10_000;
+pub const MAX_REPEAT_LAST_TOKENS: usize = 32_768;
 
 /// Longest grammar.
 pub const MAX_GRAMMAR_BYTES: usize = 8 * 1024;
@@ -139,26 +149,64 @@ fn options(body: OptionsBody, limits: AskLimits) -> Result<AnswerOptions, TurnEr
     check_range("top_p", body.top_p, 0.0, 1.0)?;
     check_range("min_p", body.min_p, 0.0, 1.0)?;
     check_range("repeat_penalty", body.repeat_penalty, 1.0, 2.0)?;
+    check_range("presence_penalty", body.presence_penalty, -2.0, 2.0)?;
+    check_range("frequency_penalty", body.frequency_penalty, -2.0, 2.0)?;
+    check_range("dry_multiplier", body.dry_multiplier, 0.0, 2.0)?;
+    check_most("repeat_last_tokens", body.repeat_last_tokens, MAX_REPEAT_LAST_TOKENS)?;
+    check_most("sampling_top_k", body.sampling_top_k, MAX_SAMPLING_TOP_K)?;
+    let logit_bias = biases(body.logit_bias.unwrap_or_default())?;
     check_stops(&body.stop)?;
     let grammar_bytes = body.grammar.as_ref().map_or(1, String::len);
     if !(1..=MAX_GRAMMAR_BYTES).contains(&grammar_bytes) {
         return Err(invalid(format!("the grammar has {grammar_bytes} bytes, allowed are 1 to {MAX_GRAMMAR_BYTES}")));
     }
-    let OptionsBody { top_k, documents, max_tokens, temperature, top_p, min_p, repeat_penalty, seed, stop, grammar } =
-        body;
+    let grammar = match (body.grammar, &body.json_schema) {
+        (Some(_), Some(_)) => return Err(invalid("grammar and json_schema exclude each other")),
+        (None, Some(schema)) => {
+            Some(json_schema::grammar_of(schema).map_err(|reason| invalid(format!("json_schema: {reason}")))?)
+        }
+        (grammar, None) => grammar,
+    };
     Ok(AnswerOptions {
-        top_k,
-        documents,
-        max_tokens,
-        temperature,
-        top_p,
-        min_p,
-        repeat_penalty,
-        seed,
-        stop,
+        top_k: body.top_k,
+        documents: body.documents,
+        max_tokens: body.max_tokens,
+        temperature: body.temperature,
+        top_p: body.top_p,
+        min_p: body.min_p,
+        repeat_penalty: body.repeat_penalty,
+        presence_penalty: body.presence_penalty,
+        frequency_penalty: body.frequency_penalty,
+        repeat_last_tokens: body.repeat_last_tokens,
+        dry_multiplier: body.dry_multiplier,
+        sampling_top_k: body.sampling_top_k,
+        logit_bias,
+        seed: body.seed,
+        stop: body.stop,
         grammar,
         instructions: None,
     })
+}
+
+/// Whether the model has these tokens only the generator knows.
+fn biases(given: BTreeMap<String, f32>) -> Result<Vec<(Token, f32)>, TurnError> {
+    if given.len() > MAX_BIASES {
+        return Err(invalid(format!("logit_bias has {} entries, {MAX_BIASES} are allowed", given.len())));
+    }
+    let bias = |(id, bias): (String, f32)| -> Result<(Token, f32), TurnError> {
+        let token = id.parse::<i32>().ok().filter(|token| *token >= 0).map(Token);
+        let token = token.ok_or_else(|| invalid(format!("logit_bias: {id:?} is no token id")))?;
+        check_range(&format!("logit_bias of token {id}"), Some(bias), -MAX_BIAS, MAX_BIAS)?;
+        Ok((token, bias))
+    };
+    given.into_iter().map(bias).collect()
+}
+
+fn check_most(name: &str, value: Option<usize>, most: usize) -> Result<(), TurnError> {
+    match value {
+        Some(value) if value > most => Err(invalid(format!("{name} is {value}, allowed are 0 to {most}"))),
+        _ => Ok(()),
+    }
 }
 
 fn check_range(name: &str, value: Option<f32>, least: f32, most: f32) -> Result<(), TurnError> {
@@ -207,6 +255,8 @@ pub fn conversation_id(text: Option<&str>) -> Result<ConversationId, TurnError> 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const LIMITS: AskLimits = AskLimits { message_chars: 5, max_tokens: 100 };
@@ -237,6 +287,58 @@ mod tests {
         assert!(wrong(OptionsBody { min_p: Some(-0.5), ..OptionsBody::default() }).contains("min_p is -0.5"));
         let penalty = OptionsBody { repeat_penalty: Some(0.5), ..OptionsBody::default() };
         assert_eq!(wrong(penalty), "repeat_penalty is 0.5, allowed are 1 to 2");
+    }
+
+    #[test]
+    fn every_sampler_can_be_asked_for_within_its_range() {
+        let wrong = |options| asked("hi", options).unwrap_err().message;
+        let presence = OptionsBody { presence_penalty: Some(2.5), ..OptionsBody::default() };
+        assert_eq!(wrong(presence), "presence_penalty is 2.5, allowed are -2 to 2");
+        let frequency = OptionsBody { frequency_penalty: Some(-3.0), ..OptionsBody::default() };
+        assert_eq!(wrong(frequency), "frequency_penalty is -3, allowed are -2 to 2");
+        let dry = OptionsBody { dry_multiplier: Some(-0.1), ..OptionsBody::default() };
+        assert_eq!(wrong(dry), "dry_multiplier is -0.1, allowed are 0 to 2");
+        let window = OptionsBody { repeat_last_tokens: Some(40_000), ..OptionsBody::default() };
+        assert_eq!(wrong(window), "repeat_last_tokens is 40000, allowed are 0 to 32768");
+        let top_k = OptionsBody { sampling_top_k: Some(10_001), ..OptionsBody::default() };
+        assert_eq!(wrong(top_k), "sampling_top_k is 10001, allowed are 0 to 10000");
+    }
+
+    #[test]
+    fn a_schema_becomes_a_grammar_and_one_that_is_not_understood_is_told_where() {
+        let with = |schema, grammar: Option<&str>| {
+            let (json_schema, grammar) = (Some(schema), grammar.map(ToOwned::to_owned));
+            asked("hi", OptionsBody { json_schema, grammar, ..OptionsBody::default() })
+        };
+        let found = with(json!({"type": "boolean"}), None).unwrap().options.grammar.unwrap();
+        assert!(found.starts_with("root ::= boolean\n"), "{found}");
+        let error = with(json!({"type": "string", "format": "date"}), None).unwrap_err();
+        assert_eq!(
+            (error.code, error.message.as_str()),
+            (ErrorCode::InvalidRequest, "json_schema: $: format is not supported here")
+        );
+        assert!(
+            with(json!({"type": "boolean"}), Some("root ::= .")).unwrap_err().message.contains("exclude each other")
+        );
+    }
+
+    #[test]
+    fn biases_are_few_of_known_form_and_bounded() {
+        let with = |entries: Vec<(String, f32)>| {
+            let logit_bias = Some(entries.into_iter().collect());
+            asked("hi", OptionsBody { logit_bias, ..OptionsBody::default() })
+        };
+        let one = |id: &str, bias| with(vec![(id.to_owned(), bias)]);
+        let found = with(vec![("50".into(), -100.0), ("7".into(), 1.5)]).unwrap().options.logit_bias;
+        assert_eq!(found, [(Token(50), -100.0), (Token(7), 1.5)]);
+        assert_eq!(one("7", 100.5).unwrap_err().message, "logit_bias of token 7 is 100.5, allowed are -100 to 100");
+        assert!(one("7", f32::NAN).is_err());
+        for id in ["-1", "heap", "", "4294967296"] {
+            assert_eq!(one(id, 1.0).unwrap_err().message, format!("logit_bias: {id:?} is no token id"));
+        }
+        let many = |count: i32| with((0..count).map(|id| (id.to_string(), 1.0)).collect());
+        assert!(many(300).is_ok());
+        assert_eq!(many(301).unwrap_err().message, "logit_bias has 301 entries, 300 are allowed");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 #[cfg(not(fuzzing))]
 pub(super) mod administration;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mentor_actors::domain::{
@@ -41,9 +42,18 @@ pub struct OptionsBody {
     pub top_p: Option<f32>,
     pub min_p: Option<f32>,
     pub repeat_penalty: Option<f32>,
+    pub presence_penalty: Option<f32>,
+    pub frequency_penalty: Option<f32>,
+    pub repeat_last_tokens: Option<usize>,
+    pub dry_multiplier: Option<f32>,
+    /// The sampler's own; `top_k` is the search's.
+    pub sampling_top_k: Option<usize>,
+    /// By token id, as text: JSON has no other keys.
+    pub logit_bias: Option<BTreeMap<String, f32>>,
     pub seed: Option<u32>,
     pub stop: Vec<String>,
     pub grammar: Option<String>,
+    pub json_schema: Option<Value>,
 }
 
 /// A `regenerate` frame.

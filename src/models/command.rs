@@ -127,7 +127,7 @@ pub fn run(args: &ModelsArgs, config: &Config) -> anyhow::Result<i32> {
             let how = ConvertHow { weights: *weights, force: *force, is_setup: *setup, as_json: *json };
             convert(&dir, config, how)
         }
-        ModelsCommand::Path { name, json } => path(&dir, name.as_deref(), config.device, *json),
+        ModelsCommand::Path { name, json } => path(&dir, name.as_deref(), config.generator_device(), *json),
     };
     match outcome {
         Ok((text, code)) => print(&text).map(|()| code),

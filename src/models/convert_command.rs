@@ -28,7 +28,7 @@ pub(super) fn convert(dir: &ModelsDir, config: &Config, how: ConvertHow) -> Outc
         weights: how.weights,
         force: how.force,
         is_setup: how.is_setup,
-        device: config.device,
+        device: config.generator_device(),
         threads: threads(config),
     };
     let mut tell = |event: ConvertEvent<'_>| {

@@ -4,6 +4,8 @@ use std::env::consts::ARCH;
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use mentor_engines::main_memory;
+
 /// Features of processors that matrix kernels are written for, as Linux calls them on x86-64 and on 64-bit ARM.
 const FEATURES: [&str; 14] = [
     "avx",
@@ -36,14 +38,11 @@ pub(super) struct Machine {
 impl Machine {
     /// The one this runs on.
     pub(super) fn here() -> Self {
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let cpuinfo = read("/proc/cpuinfo");
-        let group = group_memory(&read("/sys/fs/cgroup/memory.max"), &read("/sys/fs/cgroup/memory.stat"));
-        let available = available_memory(&read("/proc/meminfo"));
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         Self {
             cpu: entry(&cpuinfo, &["model name"]).unwrap_or(ARCH).to_owned(),
             features: features(&cpuinfo),
-            memory_bytes: [available, group].into_iter().flatten().min(),
+            memory_bytes: main_memory::free_bytes(),
         }
     }
 }
@@ -57,19 +56,6 @@ fn entry<'t>(text: &'t str, keys: &[&str]) -> Option<&'t str> {
 fn features(cpuinfo: &str) -> Vec<String> {
     let words: Vec<_> = entry(cpuinfo, &["flags", "Features"]).unwrap_or_default().split_whitespace().collect();
     FEATURES.into_iter().filter(|feature| words.contains(feature)).map(str::to_owned).collect()
-}
-
-/// What programs may take without swapping.
-fn available_memory(meminfo: &str) -> Option<u64> {
-    let kib: u64 = entry(meminfo, &["MemAvailable"])?.strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
-}
-
-/// What a container may still take; its page cache gives way, so only the rest of its use counts.
-fn group_memory(limit: &str, stat: &str) -> Option<u64> {
-    let limit: u64 = limit.trim().parse().ok()?;
-    let used: u64 = stat.lines().find_map(|line| line.strip_prefix("anon "))?.trim().parse().ok()?;
-    Some(limit.saturating_sub(used))
 }
 
 /// Today's date in UTC, as `2026-05-01`.
@@ -88,13 +74,5 @@ mod tests {
         assert_eq!(entry(cpuinfo, &["model name"]), Some("Some CPU @ 2.0GHz"));
         assert_eq!(features(cpuinfo), ["avx", "avx2", "fma"]);
         assert!(features("").is_empty());
-    }
-
-    #[test]
-    fn memory_is_what_the_system_and_the_container_leave() {
-        assert_eq!(available_memory("MemTotal:  9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
-        assert_eq!(available_memory("MemTotal:  9 kB\n"), None);
-        assert_eq!(group_memory("1000\n", "anon 300\nfile 600\n"), Some(700));
-        assert_eq!(group_memory("max\n", "anon 300\n"), None);
     }
 }

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use mentor_actors::domain::Token;
 use serde_json::{Value, json};
 
 use crate::Server;
@@ -76,6 +77,32 @@ async fn a_stream_begins_with_the_role_and_ends_with_reason_grounds_usage_and_do
 }
 
 #[actix::test]
+async fn openai_s_samplers_reach_the_engine_and_others_come_beside() {
+    let server = Server::start(Script::default());
+    let asked = chat(json!({
+        "logit_bias": {"50256": -100}, "presence_penalty": 0.5, "frequency_penalty": -0.5,
+        "mentor": {"sampling_top_k": 3, "dry_multiplier": 0.8, "presence_penalty": 1.0},
+    }));
+    assert_eq!(complete(&server, &asked).await.status, 200);
+    let begun = server.tutor.begun.lock().unwrap().clone();
+    let [generation] = &begun[..] else { panic!("{} generations", begun.len()) };
+    let sampling = &generation.sampling;
+    assert_eq!(sampling.logit_bias, [(Token(50_256), -100.0)]);
+    assert_eq!((sampling.presence_penalty, sampling.frequency_penalty), (0.5, -0.5), "OpenAI's own go before");
+    assert_eq!((sampling.top_k, sampling.dry_multiplier), (3, 0.8));
+    for (wrong, name) in [
+        (json!({"logit_bias": {"5": 200}}), "logit_bias"),
+        (json!({"presence_penalty": 3}), "presence_penalty"),
+        (json!({"frequency_penalty": -3}), "frequency_penalty"),
+    ] {
+        let refused = complete(&server, &chat(wrong)).await;
+        assert_eq!((refused.status, refused.json()["error"]["type"].as_str()), (400, Some("invalid_request_error")));
+        assert!(refused.json()["error"]["message"].as_str().unwrap().contains(name), "{}", refused.text);
+    }
+    server.stop().await;
+}
+
+#[actix::test]
 async fn the_messages_are_the_conversation_and_none_is_kept() {
     let server = Server::start(Script::default());
     let body = json!({"model": "fake", "seed": -1, "stop": ["END"], "max_tokens": 100_000, "mentor": {"top_k": 2}, "messages": [
@@ -122,7 +149,7 @@ async fn bad_requests_name_the_field_in_openais_shape() {
         (chat(json!({"temperature": 3})), 400, "invalid_request", json!(null)),
         (chat(json!({"temperature": "hot"})), 400, "invalid_request", json!(null)),
         (chat(json!({"max_tokens": 0})), 400, "invalid_request", json!(null)),
-        (chat(json!({"response_format": {"type": "json_object"}})), 400, "invalid_request", json!("response_format")),
+        (chat(json!({"response_format": {"type": "xml"}})), 400, "invalid_request", json!("response_format")),
         (chat(json!({"mentor": {"grammar": BAD_GRAMMAR}})), 400, "invalid_request", json!(null)),
         (json!("x".repeat(300_000)), 413, "too_large", json!(null)),
     ];

@@ -22,6 +22,46 @@ fn a_chat_completion_is_answered_from_the_course_and_cites_it() {
 }
 
 #[test]
+fn an_answer_with_a_schema_is_json_that_is_valid_by_it() {
+    let Some(workplace) = with_course() else { return };
+    let server = workplace.serve();
+    let asked = |format: Value| {
+        let messages = json!([{"role": "user", "content": "How is a binary heap stored?"}]);
+        let done = server.post(
+            "/v1/chat/completions",
+            &json!({
+                "model": "mentor", "messages": messages, "response_format": format, "max_tokens": 160,
+            }),
+        );
+        let content = done["choices"][0]["message"]["content"].as_str().unwrap_or_else(|| panic!("{done}")).to_owned();
+        (content.parse::<Value>(), done["choices"][0]["finish_reason"].clone(), content)
+    };
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "where": {"type": "string", "maxLength": 30},
+            "kind": {"enum": ["tree", "list"]},
+            "children": {"type": "integer"},
+            "words": {"type": "array", "items": {"type": "string", "maxLength": 12}, "minItems": 1, "maxItems": 3},
+            "page": {"anyOf": [{"type": "null"}, {"type": "number"}]},
+        },
+        "required": ["where", "kind", "children", "words", "page"],
+    });
+    let (answer, reason, text) =
+        asked(json!({"type": "json_schema", "json_schema": {"name": "heap", "schema": schema}}));
+    assert_eq!(reason, "stop", "{text}");
+    let answer = answer.unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert!(answer["where"].as_str().is_some_and(|place| place.chars().count() <= 30), "{text}");
+    assert!(["tree", "list"].contains(&answer["kind"].as_str().unwrap()) && answer["children"].is_number(), "{text}");
+    assert!(answer["words"].as_array().is_some_and(|words| (1..=3).contains(&words.len())), "{text}");
+    assert!(answer["page"].is_null() || answer["page"].is_number(), "{text}");
+    assert_eq!(answer.as_object().unwrap().len(), 5);
+    let (object, reason, text) = asked(json!({"type": "json_object"}));
+    assert!(reason == "length" || object.is_ok_and(|object| object.is_object()), "{text}");
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
 fn vectors_tell_texts_apart_and_do_not_depend_on_their_company() {
     let Some(workplace) = with_course() else { return };
     let server = workplace.serve();

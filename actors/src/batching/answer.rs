@@ -26,6 +26,11 @@ impl Answer {
         self.max_tokens - self.produced
     }
 
+    /// Tokens so far: those of a stop sequence count, the one that says that it is over does not.
+    pub(super) fn produced(&self) -> usize {
+        self.produced
+    }
+
     /// The model says that it is over.
     pub(super) fn end(&mut self) -> SlotOutput {
         SlotOutput::Finished(self.stop.rest(), FinishReason::Stop)

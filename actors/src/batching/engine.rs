@@ -12,7 +12,7 @@ use super::draft::Drafter;
 use super::plan::{Feed, Plan};
 use super::scheduler::Scheduler;
 use super::states::StateCache;
-use crate::domain::EngineError;
+use crate::domain::{EngineError, Usage};
 use crate::ports::{
     BatchToken, Begun, Decoder, Evaluation, Generation, GenerationEngine, PromptMessage, Slot, SlotOutput,
 };
@@ -45,6 +45,14 @@ pub struct BatchEngine<D: Decoder> {
 struct Writing {
     answer: Answer,
     drafter: Drafter,
+    begun: Begun,
+}
+
+impl Writing {
+    fn usage(&self) -> Usage {
+        let Begun { prompt_tokens, cached_tokens } = self.begun;
+        Usage { prompt_tokens, cached_tokens, completion_tokens: self.answer.produced() }
+    }
 }
 
 impl<D: Decoder> BatchEngine<D> {
@@ -189,6 +197,9 @@ impl<D: Decoder> BatchEngine<D> {
                 false => writing.answer.take(token, &self.decoder.piece(token)),
             };
             let finished = matches!(output, SlotOutput::Finished(..));
+            if finished {
+                outputs.push((slot, SlotOutput::Counted(writing.usage())));
+            }
             outputs.push((slot, output));
             if finished {
                 self.scheduler.finish(slot);
@@ -241,16 +252,19 @@ impl<D: Decoder> GenerationEngine for BatchEngine<D> {
         self.scheduler.admit(slot, placement, prompt, scope, copies);
         let answer = Answer::new(generation.max_tokens.min(room), &generation.stop);
         let drafter = Drafter::new(self.settings.draft_tokens);
-        self.slots[slot] = Some(Writing { answer, drafter });
-        Ok(Begun { prompt_tokens, cached_tokens: placement.kept })
+        let begun = Begun { prompt_tokens, cached_tokens: placement.kept };
+        self.slots[slot] = Some(Writing { answer, drafter, begun });
+        Ok(begun)
     }
 
     fn step(&mut self) -> Result<Vec<(Slot, SlotOutput)>, EngineError> {
         self.propose();
+        let before = self.scheduler.times_set_back();
         let plan = self.scheduler.plan();
         let mut outputs = Vec::new();
         self.carry_out(plan, &mut outputs)?;
         let shape = self.decoder.shape();
+        self.telemetry.record(Measurement::SetBack { times: self.scheduler.times_set_back() - before });
         self.telemetry.record(Measurement::CellsUsed { used: self.scheduler.cells_used(), total: shape.cells });
         Ok(outputs)
     }

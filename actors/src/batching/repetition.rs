@@ -11,17 +11,30 @@ const CYCLES: usize = 4;
 const MIN_CYCLED_TOKENS: usize = 32;
 /// How often in a row the same statement ends the answer.
 const SAME_IN_A_ROW: usize = 3;
-/// How often in the whole answer it does.
+/// How often in the whole answer it does, where it is a sentence of its own and no code: programs say `return false` again and
+/// again, and lists have items that are alike.
 const SAME_IN_ALL: usize = 4;
 /// Shorter statements may be repeated: table rows, brackets, "yes".
 const MIN_STATEMENT_CHARS: usize = 12;
+/// What lines that begin and end code begin with.
+const FENCES: [&str; 2] = ["```", "~~~"];
 
 /// Watches one answer. `T` is a token.
 #[derive(Debug)]
 pub struct LoopDetector<T> {
     tokens: Vec<T>,
     line: String,
-    statements: Vec<String>,
+    /// Whether `line` begins where a line of the answer does, and not behind a sentence.
+    begins_line: bool,
+    in_code: bool,
+    statements: Vec<Statement>,
+}
+
+/// A sentence, or a line that is none.
+#[derive(Debug)]
+struct Statement {
+    text: String,
+    is_prose: bool,
 }
 
 impl<T: PartialEq + Copy> Default for LoopDetector<T> {
@@ -34,7 +47,8 @@ impl<T: PartialEq + Copy> LoopDetector<T> {
     /// Nothing was said yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { tokens: Vec::new(), line: String::new(), statements: Vec::new() }
+        let (tokens, line, statements) = (Vec::new(), String::new(), Vec::new());
+        Self { tokens, line, begins_line: true, in_code: false, statements }
     }
 
     /// Adds a token and the text it brought (empty while a character is incomplete). True when the answer repeats itself.
@@ -45,6 +59,7 @@ impl<T: PartialEq + Copy> LoopDetector<T> {
             let sentence_ended = c.is_whitespace() && self.line.ends_with(['.', '!', '?']);
             if c == '\n' || sentence_ended {
                 repeated |= self.end_statement();
+                self.begins_line = c == '\n';
             } else {
                 self.line.push(c);
             }
@@ -53,12 +68,20 @@ impl<T: PartialEq + Copy> LoopDetector<T> {
     }
 
     fn end_statement(&mut self) -> bool {
-        let statement = normalise(&std::mem::take(&mut self.line));
-        if statement.chars().count() < MIN_STATEMENT_CHARS {
+        let line = std::mem::take(&mut self.line);
+        if self.begins_line && FENCES.iter().any(|fence| line.trim_start().starts_with(fence)) {
+            self.in_code = !self.in_code;
             return false;
         }
-        self.statements.push(statement);
-        says_the_same(&self.statements)
+        let is_prose = !self.in_code && line.trim_end().ends_with(['.', '!', '?']);
+        let text = normalise(&line);
+        if text.is_empty() {
+            return false;
+        }
+        // A short one counts as something else between two that are the same.
+        let is_short = text.chars().count() < MIN_STATEMENT_CHARS;
+        self.statements.push(Statement { text, is_prose });
+        !is_short && says_the_same(&self.statements)
     }
 }
 
@@ -68,13 +91,14 @@ fn normalise(statement: &str) -> String {
     words.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ")
 }
 
-fn says_the_same(statements: &[String]) -> bool {
+fn says_the_same(statements: &[Statement]) -> bool {
     let Some(last) = statements.last() else {
         return false;
     };
-    let in_a_row = statements.iter().rev().take_while(|statement| *statement == last).count();
-    let in_all = statements.iter().filter(|statement| *statement == last).count();
-    in_a_row >= SAME_IN_A_ROW || in_all >= SAME_IN_ALL
+    let same = |statement: &&Statement| statement.text == last.text;
+    let in_a_row = statements.iter().rev().take_while(same).count();
+    let in_prose = statements.iter().filter(same).filter(|statement| statement.is_prose).count();
+    in_a_row >= SAME_IN_A_ROW || (last.is_prose && in_prose >= SAME_IN_ALL)
 }
 
 /// Whether the tail is one cycle of at most [`MAX_PERIOD`] tokens, gone through often enough.
@@ -128,6 +152,26 @@ mod tests {
         let verse = |n: usize| format!("This sentence is number {n}. The heap is a tree. ");
         assert!(statements_stop(&(0..4).map(verse).collect::<String>()));
         assert!(!statements_stop(&(0..3).map(verse).collect::<String>()));
+    }
+
+    #[test]
+    fn code_and_lists_may_say_the_same_again_and_again() {
+        let check = |n: usize| format!("    if x == {n}:\n        return false\n");
+        let checks: String = (0..9).map(check).collect();
+        assert!(!statements_stop(&format!("Compare all of them:\n```python\n{checks}```\nThat is all.\n")));
+        assert!(!statements_stop(&checks), "a model may forget the fence");
+        let sentence_in_code = "# This is a sentence.\nx = 1\n# That is too.\n".repeat(5);
+        assert!(!statements_stop(&format!("~~~\n{sentence_in_code}~~~\n")));
+        let item = |n: usize| format!("- step {n}\n- compare with the parent\n");
+        assert!(!statements_stop(&(0..9).map(item).collect::<String>()));
+    }
+
+    #[test]
+    fn after_code_sentences_count_again_and_in_it_lines_in_a_row_do() {
+        let verse = |n: usize| format!("This sentence is number {n}. The heap is a tree. ");
+        let verses: String = (0..4).map(verse).collect();
+        assert!(statements_stop(&format!("```\nreturn false\n```\n{verses}")));
+        assert!(statements_stop("```\n    return false\n    return false\n    return false\n"));
     }
 
     #[test]

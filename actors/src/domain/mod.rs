@@ -23,6 +23,6 @@ pub use error::{EngineError, ErrorCode, TurnError};
 pub use ids::{ChunkId, ClientId, ConversationId, DocumentHash, DocumentId, InvalidId, MAX_ID_CHARS, TurnId};
 pub use passage::{CharSpan, Embedding, Found, Passage, ScoredPassage};
 pub use turn::{
-    AnswerOptions, Citation, Completion, FinishReason, Grounding, NumberedEvent, Timings, TurnEvent, TurnRequest,
-    Usage, WorkflowNode,
+    AnswerOptions, Citation, Completion, FinishReason, Grounding, NumberedEvent, Timings, Token, TurnEvent,
+    TurnRequest, Usage, WorkflowNode,
 };

@@ -36,6 +36,18 @@ pub struct AnswerOptions {
     pub min_p: Option<f32>,
     /// Divides the score of tokens seen lately; 1 is off.
     pub repeat_penalty: Option<f32>,
+    /// Taken once from the score of every token seen lately.
+    pub presence_penalty: Option<f32>,
+    /// Taken from the score of a token for every time it was seen lately.
+    pub frequency_penalty: Option<f32>,
+    /// How far back these three look, in tokens of the answer; 0 is not at all.
+    pub repeat_last_tokens: Option<usize>,
+    /// Strength of the DRY penalty on repeated sequences; 0 is off.
+    pub dry_multiplier: Option<f32>,
+    /// Keep this many of the most probable tokens; 0 keeps all.
+    pub sampling_top_k: Option<usize>,
+    /// Added to the scores of these tokens of the generator's vocabulary before anything else.
+    pub logit_bias: Vec<(Token, f32)>,
     /// Seed of the sampler.
     pub seed: Option<u32>,
     /// Texts that end the answer; they are not part of it.
@@ -45,6 +57,10 @@ pub struct AnswerOptions {
     /// What a client's own system message says. The model reads it before the question; it is not searched for.
     pub instructions: Option<String>,
 }
+
+/// A token of the generator's vocabulary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub i32);
 
 /// Where a turn is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

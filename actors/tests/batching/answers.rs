@@ -1,6 +1,6 @@
 //! What a turn brings, and how it ends.
 
-use mentor_actors::domain::{EngineError, FinishReason};
+use mentor_actors::domain::{EngineError, FinishReason, Usage};
 use mentor_actors::ports::{Generation, GenerationEngine, Role, SlotOutput};
 
 use crate::support::{ROOMY, engine, generation, message, run};
@@ -61,7 +61,42 @@ fn finish_reasons_tell_why_an_answer_ended() {
     engine.begin(0, &generation(vec![message(Role::User, "bcdef")], "a", 1)).unwrap();
     let outputs = engine.step().unwrap();
     assert!(
-        matches!(outputs[..], [(0, SlotOutput::Finished(_, FinishReason::Length | FinishReason::Stop))]),
+        matches!(
+            outputs[..],
+            [
+                (0, SlotOutput::Counted(Usage { completion_tokens: 1, .. })),
+                (0, SlotOutput::Finished(_, FinishReason::Length | FinishReason::Stop)),
+            ]
+        ),
         "{outputs:?}"
     );
+}
+
+#[test]
+fn an_answer_s_tokens_are_counted_whatever_was_held_back_of_their_text() {
+    let counted = |max_tokens, stop: &[String]| {
+        let mut engine = engine(1, ROOMY);
+        let asked = vec![message(Role::User, &"bcdef".repeat(9))];
+        engine.begin(0, &Generation { stop: stop.to_vec(), ..generation(asked, "a", max_tokens) }).unwrap();
+        let (mut counted, mut text) = (Vec::new(), String::new());
+        while counted.is_empty() {
+            for (_, output) in engine.step().unwrap() {
+                match output {
+                    SlotOutput::Counted(usage) => counted.push(usage.completion_tokens),
+                    SlotOutput::Token(more) | SlotOutput::Finished(more, _) => text.push_str(&more),
+                    _ => {}
+                }
+            }
+        }
+        (counted, text)
+    };
+    // The model's own end is no token of the answer, and each of the others is a character.
+    let (whole, text) = counted(50, &[]);
+    assert_eq!((&whole, text.len()), (&vec![4], 4), "{text}");
+    assert_eq!(counted(3, &[]), (vec![3], text[..3].to_owned()));
+    // The last character may be the beginning of this one, and comes with the end.
+    let held_back = [format!("{}§", &text[3..])];
+    assert_eq!(counted(50, &held_back), (whole, text.clone()));
+    // This one ends the answer with its third token.
+    assert_eq!(counted(50, &[text[1..3].to_owned()]), (vec![3], text[..1].to_owned()));
 }

@@ -144,6 +144,8 @@ pub fn settings() -> TurnSettings {
             top_k: 0,
             min_p: 0.0,
             repeat_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             repeat_last_tokens: 0,
             dry_multiplier: 0.0,
             seed: 0,

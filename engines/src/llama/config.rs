@@ -11,12 +11,12 @@ use super::preferences::SamplingPreferences;
 /// How many of the model's layers are kept on the GPU. Without a GPU it means nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GpuLayers {
-    /// All of them.
+    /// As many as fit, with their part of the context.
     #[default]
     Auto,
     /// None: weights stay in main memory.
     None,
-    /// This many, counted from the last.
+    /// This many, counted from the last, the output being one; where they do not fit, nothing is loaded.
     Count(u32),
 }
 
@@ -130,7 +130,7 @@ pub struct LlamaInfo {
     pub context_tokens: usize,
     /// Type of most of its weights, as in `Q4_1`.
     pub quantisation: String,
-    /// What computes: `cpu`, `cuda`.
+    /// What computes: `cpu`, `cuda`, or `cuda, 20 of 33 layers`.
     pub backend: String,
     /// How the model wants its tokens chosen.
     pub sampling: SamplingPreferences,

@@ -12,7 +12,7 @@ use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 use mentor_actors::domain::EngineError;
 
 use super::config::{Device, FlashAttention, GpuLayers, LlamaConfig, LlamaInfo, SplitMode};
-use super::memory::{check_weights, gpu};
+use super::memory::{Offload, gpu, place_weights};
 use super::preferences::SamplingPreferences;
 use super::{cpu, log};
 
@@ -29,6 +29,8 @@ const NOT_GENERATORS: [&str; 5] = ["bert", "t5", "embed", "clip", "wavtokenizer"
 /// A model and what is known of it.
 pub(super) struct LoadedModel {
     pub(super) model: LlamaModel,
+    /// As it was asked for, with the number of layers that are on a GPU.
+    pub(super) config: LlamaConfig,
     pub(super) info: LlamaInfo,
 }
 
@@ -52,15 +54,32 @@ pub(super) fn load_model(config: &LlamaConfig) -> Result<LoadedModel, EngineErro
     check_file(&config.model).map_err(|reason| file.error(&reason))?;
     let backend = backend()?;
     log::take_error();
-    check_weights(config).map_err(|reason| file.error(&reason))?;
-    let params = model_params(config, backend)?;
+    let offload = place_weights(config).map_err(|reason| file.error(&reason))?;
+    let gpu_layers = offload.map_or(config.gpu_layers, Offload::setting);
+    let config = LlamaConfig { gpu_layers, ..config.clone() };
+    tell(offload);
+    let params = model_params(&config, backend)?;
     let model = LlamaModel::load_from_file(backend, &config.model, &params).map_err(|error| {
         let reason = log::take_error().unwrap_or_else(|| error.to_string());
         file.error(&format!("llama.cpp cannot load it: {reason}"))
     })?;
     check_model(&model, config.slots).map_err(|reason| file.error(&reason))?;
-    let info = describe(&model, config, backend);
-    Ok(LoadedModel { model, info })
+    let info = describe(&model, &config, backend, offload);
+    Ok(LoadedModel { model, config, info })
+}
+
+/// Where the layers go, where there is a choice.
+fn tell(offload: Option<Offload>) {
+    let Some(Offload { layers, of }) = offload else { return };
+    if layers < of {
+        tracing::warn!(
+            layers,
+            of,
+            "the GPU has no room for all layers of the generator: the rest is computed by the CPU"
+        );
+    } else {
+        tracing::info!(layers, of, "all layers of the generator go to the GPU");
+    }
 }
 
 /// Names a model file in messages.
@@ -159,7 +178,7 @@ fn check_model(model: &LlamaModel, slots: usize) -> Result<(), String> {
     Ok(())
 }
 
-fn describe(model: &LlamaModel, config: &LlamaConfig, backend: &LlamaBackend) -> LlamaInfo {
+fn describe(model: &LlamaModel, config: &LlamaConfig, backend: &LlamaBackend, offload: Option<Offload>) -> LlamaInfo {
     let file_stem = || config.model.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     LlamaInfo {
         name: metadata(model, "general.name").filter(|name| !name.trim().is_empty()).unwrap_or_else(file_stem),
@@ -167,7 +186,7 @@ fn describe(model: &LlamaModel, config: &LlamaConfig, backend: &LlamaBackend) ->
         bytes: model.size(),
         context_tokens: model.n_ctx_train() as usize,
         quantisation: quantisation(metadata(model, "general.file_type").as_deref()),
-        backend: backend_name(config, backend),
+        backend: with_part(backend_name(config, backend), offload),
         sampling: SamplingPreferences::read(|key| metadata(model, key)),
     }
 }
@@ -185,6 +204,14 @@ fn backend_name(config: &LlamaConfig, backend: &LlamaBackend) -> String {
     let gpus = [LlamaBackendDeviceType::Gpu, LlamaBackendDeviceType::IntegratedGpu];
     let device = list_llama_ggml_backend_devices().into_iter().find(|device| gpus.contains(&device.device_type));
     device.map_or_else(|| "cpu".into(), |device| device.backend.to_lowercase())
+}
+
+/// The same, with the part of the layers that is there, where it is not all of them.
+fn with_part(backend: String, offload: Option<Offload>) -> String {
+    match offload {
+        Some(Offload { layers, of }) if (1..of).contains(&layers) => format!("{backend}, {layers} of {of} layers"),
+        _ => backend,
+    }
 }
 
 /// The name of a GGUF file type (`llama_ftype` of llama.h).
@@ -316,6 +343,14 @@ mod tests {
         for flash_attention in [FlashAttention::Auto, FlashAttention::On] {
             assert_eq!(check_settings(&LlamaConfig { flash_attention, ..config.clone() }), Ok(()));
         }
+    }
+
+    #[test]
+    fn what_computes_is_told_with_its_part() {
+        let told = |layers| with_part("cuda".into(), Some(Offload { layers, of: 33 }));
+        assert_eq!((told(20), told(33)), ("cuda, 20 of 33 layers".into(), "cuda".into()));
+        assert_eq!(with_part("cpu".into(), Some(Offload { layers: 0, of: 33 })), "cpu");
+        assert_eq!(with_part("cpu".into(), None), "cpu");
     }
 
     #[test]

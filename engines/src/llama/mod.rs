@@ -5,7 +5,9 @@
 //! | `config` | what to load and how, and what was loaded |
 //! | `cpu` | which instructions this build needs |
 //! | `load` | a model file becomes a model, or one clear line |
-//! | `memory` | whether there is memory for it |
+//! | `header` | metadata and tensors of a file that is not loaded |
+//! | `layout` | what a model and its context take, layer by layer (pure) |
+//! | `memory` | whether there is memory for it, and how much of it goes to a GPU |
 //! | `log` | llama.cpp's own log becomes `tracing` events |
 //! | `source` | loads the model once, builds decoders on it |
 //! | `decoder` | the port: batches are evaluated, tokens chosen |
@@ -27,6 +29,8 @@ mod config;
 mod context;
 mod cpu;
 mod decoder;
+mod header;
+mod layout;
 mod load;
 mod log;
 mod measure;

@@ -3,15 +3,13 @@
 //! The crate `llama-cpp-2` has no such call, so this file makes it itself. llama.cpp reports most failures; what would end the
 //! process instead is looked for first, in the file's own list of tensors.
 
-use std::ffi::{CStr, CString};
 use std::fs::{self, File};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::ptr::{self, NonNull};
 
 use llama_cpp_sys_2 as sys;
 use mentor_actors::domain::EngineError;
 
+use super::header::{Header, c_path, reason};
 use super::load::{FileName, backend, check_file, quantisation};
 use super::log;
 use super::weights::WeightType;
@@ -123,14 +121,6 @@ fn quantise(from: &Path, to: &Path, weights: WeightType, threads: usize) -> Resu
     if code == 0 { Ok(()) } else { Err(reason(log::take_error())) }
 }
 
-/// The reason within llama.cpp's line, which may begin with a line that was never ended.
-fn reason(line: Option<String>) -> String {
-    let line = line.unwrap_or_else(|| "llama.cpp does not say why".into());
-    let reason = line.rsplit_once("failed to quantize: ").map_or(&*line, |(_, reason)| reason).trim();
-    // What a C++ stream says of any failure to write.
-    if reason.contains("iostream error") { "the file cannot be written (disk full?)".into() } else { reason.into() }
-}
-
 fn file_type(weights: WeightType) -> sys::llama_ftype {
     match weights {
         WeightType::Q8_0 => sys::LLAMA_FTYPE_MOSTLY_Q8_0,
@@ -139,31 +129,7 @@ fn file_type(weights: WeightType) -> sys::llama_ftype {
     }
 }
 
-fn c_path(path: &Path) -> Result<CString, String> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| "its path has a NUL character".to_owned())
-}
-
-/// The header of a GGUF file, with a description of its tensors and without their data.
-struct Header {
-    gguf: NonNull<sys::gguf_context>,
-    tensors: NonNull<sys::ggml_context>,
-}
-
 impl Header {
-    fn read(file: &Path) -> Result<Self, String> {
-        let path = c_path(file)?;
-        log::take_error();
-        let mut tensors = ptr::null_mut();
-        let params = sys::gguf_init_params { no_alloc: true, ctx: &raw mut tensors };
-        // SAFETY: the path ends with NUL and outlives the call, and so does the place for the second context.
-        let gguf = NonNull::new(unsafe { sys::gguf_init_from_file(path.as_ptr(), params) });
-        match (gguf, NonNull::new(tensors)) {
-            (Some(gguf), Some(tensors)) => Ok(Self { gguf, tensors }),
-            // A header that cannot be read leaves neither.
-            _ => Err(format!("llama.cpp cannot read it: {}", reason(log::take_error()))),
-        }
-    }
-
     fn info(&self) -> Result<WeightsInfo, String> {
         if self.is_split() {
             return Err("is one of several parts, and such files are not rewritten".into());
@@ -176,74 +142,9 @@ impl Header {
             }
             if tensor.dimensions > 1 { weights += tensor.elements } else { rest_bytes += tensor.bytes }
         }
-        let file_type = self.number(c"general.file_type", sys::GGUF_TYPE_UINT32);
+        let file_type = self.number("general.file_type");
         let type_name = quantisation(file_type.map(|number| number.to_string()).as_deref());
         Ok(WeightsInfo { type_name, weights, rest_bytes })
-    }
-
-    fn is_split(&self) -> bool {
-        self.number(c"split.count", sys::GGUF_TYPE_UINT16).is_some_and(|parts| parts > 1)
-    }
-
-    /// An entry of this type; none when there is no such entry, or it is of another type.
-    fn number(&self, key: &CStr, kind: sys::gguf_type) -> Option<u32> {
-        let gguf = self.gguf.as_ptr();
-        // SAFETY: the context lives as long as `self`, and the key ends with NUL.
-        let place = unsafe { sys::gguf_find_key(gguf, key.as_ptr()) };
-        // SAFETY: the place is one that the context itself gave; negative stands for "not there" and is not asked about.
-        if place < 0 || unsafe { sys::gguf_get_kv_type(gguf, place) } != kind {
-            return None;
-        }
-        match kind {
-            // SAFETY: the entry is there and of this type; of another one the call would end the process.
-            sys::GGUF_TYPE_UINT32 => Some(unsafe { sys::gguf_get_val_u32(gguf, place) }),
-            // SAFETY: the same.
-            sys::GGUF_TYPE_UINT16 => Some(unsafe { sys::gguf_get_val_u16(gguf, place) }.into()),
-            _ => None,
-        }
-    }
-
-    fn bytes_before_tensors(&self) -> u64 {
-        // SAFETY: the context lives as long as `self`.
-        unsafe { sys::gguf_get_data_offset(self.gguf.as_ptr()) as u64 }
-    }
-
-    fn tensors(&self) -> impl Iterator<Item = Tensor> {
-        let context = self.tensors.as_ptr();
-        // SAFETY: the context lives as long as `self`, which the iterator borrows.
-        let first = NonNull::new(unsafe { sys::ggml_get_first_tensor(context) });
-        let all = std::iter::successors(first, move |tensor| {
-            // SAFETY: the tensor is one of this context.
-            NonNull::new(unsafe { sys::ggml_get_next_tensor(context, tensor.as_ptr()) })
-        });
-        all.map(Tensor::describe)
-    }
-}
-
-impl Drop for Header {
-    fn drop(&mut self) {
-        // SAFETY: both are ours alone and freed once.
-        unsafe {
-            sys::gguf_free(self.gguf.as_ptr());
-            sys::ggml_free(self.tensors.as_ptr());
-        }
-    }
-}
-
-/// One tensor of a header.
-struct Tensor {
-    dimensions: i32,
-    elements: u64,
-    bytes: u64,
-}
-
-impl Tensor {
-    fn describe(tensor: NonNull<sys::ggml_tensor>) -> Self {
-        let tensor = tensor.as_ptr();
-        // SAFETY: a header's tensors live as long as the header, and these calls only read them.
-        let (dimensions, elements, bytes) =
-            unsafe { (sys::ggml_n_dims(tensor), sys::ggml_nelements(tensor), sys::ggml_nbytes(tensor)) };
-        Self { dimensions, elements: u64::try_from(elements).unwrap_or(0), bytes: bytes as u64 }
     }
 }
 

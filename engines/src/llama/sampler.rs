@@ -1,5 +1,7 @@
 //! The port's sampling settings as a llama.cpp sampler chain.
 
+use std::collections::HashMap;
+
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::sampling::LlamaSampler;
@@ -47,13 +49,14 @@ impl Sampler {
 pub(super) struct SamplerBuilder {
     model: &'static LlamaModel,
     context_tokens: i32,
-    /// The last DRY sampler with its strength: making one searches the whole vocabulary, copying one does not.
-    dry: Option<(f32, LlamaSampler)>,
+    /// DRY samplers by their strength in tenths, of which there are a hundred: making one searches the whole vocabulary, copying
+    /// one does not, and clients choose the strength.
+    dry: HashMap<u8, LlamaSampler>,
 }
 
 impl SamplerBuilder {
     pub(super) fn new(model: &'static LlamaModel, context_tokens: usize) -> Self {
-        Self { model, context_tokens: i32::try_from(context_tokens).unwrap_or(i32::MAX), dry: None }
+        Self { model, context_tokens: i32::try_from(context_tokens).unwrap_or(i32::MAX), dry: HashMap::new() }
     }
 
     /// A chain in llama.cpp's own order: bias, grammar, penalties, cuts, temperature, choice. It sees the answer, not the
@@ -70,11 +73,12 @@ impl SamplerBuilder {
         if let Some(grammar) = &sampling.grammar {
             chain.push(self.grammar(grammar)?);
         }
-        if sampling.repeat_penalty != 1.0 {
-            chain.push(self.repeat_penalty(&sampling));
+        if penalises(&sampling) {
+            chain.push(self.penalties(&sampling));
         }
-        if sampling.dry_multiplier > 0.0 {
-            chain.push(self.dry(sampling.dry_multiplier));
+        let dry = tenths(sampling.dry_multiplier);
+        if dry > 0 {
+            chain.push(self.dry(dry));
         }
         if sampling.temperature > 0.0 {
             chain.extend(random_choice(&sampling));
@@ -99,20 +103,36 @@ impl SamplerBuilder {
         LlamaSampler::grammar(self.model, grammar, "root").map_err(|error| rejected(error.to_string()))
     }
 
-    fn repeat_penalty(&self, sampling: &Sampling) -> LlamaSampler {
-        let vocabulary = self.model.n_vocab();
-        LlamaSampler::penalties(vocabulary, sampling.repeat_last_tokens, sampling.repeat_penalty, 0.0, 0.0)
+    fn penalties(&self, sampling: &Sampling) -> LlamaSampler {
+        LlamaSampler::penalties(
+            self.model.n_vocab(),
+            sampling.repeat_last_tokens,
+            sampling.repeat_penalty,
+            sampling.frequency_penalty,
+            sampling.presence_penalty,
+        )
     }
 
-    fn dry(&mut self, multiplier: f32) -> LlamaSampler {
-        if let Some((_, sampler)) = self.dry.as_ref().filter(|(strength, _)| *strength == multiplier) {
-            return sampler.clone();
-        }
-        let allowed = DRY_ALLOWED_TOKENS;
-        let sampler = LlamaSampler::dry(self.model, multiplier, DRY_BASE, allowed, self.context_tokens, DRY_BREAKERS);
-        self.dry = Some((multiplier, sampler.clone()));
-        sampler
+    fn dry(&mut self, tenths: u8) -> LlamaSampler {
+        let (model, context) = (self.model, self.context_tokens);
+        let make = || {
+            let multiplier = f32::from(tenths) / 10.0;
+            LlamaSampler::dry(model, multiplier, DRY_BASE, DRY_ALLOWED_TOKENS, context, DRY_BREAKERS)
+        };
+        self.dry.entry(tenths).or_insert_with(make).clone()
     }
+}
+
+/// Whether what was said before makes any difference.
+fn penalises(sampling: &Sampling) -> bool {
+    let is_on = sampling.repeat_penalty != 1.0 || sampling.frequency_penalty != 0.0 || sampling.presence_penalty != 0.0;
+    is_on && sampling.repeat_last_tokens != 0
+}
+
+/// A strength of DRY in tenths, at most ten.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to 100")]
+fn tenths(multiplier: f32) -> u8 {
+    (multiplier.clamp(0.0, 10.0) * 10.0).round() as u8
 }
 
 fn random_choice(sampling: &Sampling) -> Vec<LlamaSampler> {
@@ -138,6 +158,8 @@ fn within_bounds(sampling: &Sampling, context_tokens: i32) -> Sampling {
         top_k: sampling.top_k.max(0),
         min_p: finite(sampling.min_p, 0.0).clamp(0.0, 1.0),
         repeat_penalty: finite(sampling.repeat_penalty, 1.0).clamp(0.1, 10.0),
+        presence_penalty: finite(sampling.presence_penalty, 0.0).clamp(-10.0, 10.0),
+        frequency_penalty: finite(sampling.frequency_penalty, 0.0).clamp(-10.0, 10.0),
         repeat_last_tokens: if last_tokens < 0 { context_tokens } else { last_tokens.min(context_tokens) },
         dry_multiplier: finite(sampling.dry_multiplier, 0.0).clamp(0.0, 10.0),
         // llama.cpp takes the largest seed for "choose one yourself".
@@ -158,6 +180,8 @@ mod tests {
             top_k: 40,
             min_p: 0.05,
             repeat_penalty: 1.1,
+            presence_penalty: 0.5,
+            frequency_penalty: -0.5,
             repeat_last_tokens: 64,
             dry_multiplier: 0.8,
             seed: 7,
@@ -179,6 +203,8 @@ mod tests {
             top_k: -5,
             min_p: f32::INFINITY,
             repeat_penalty: 0.0,
+            presence_penalty: f32::NEG_INFINITY,
+            frequency_penalty: 99.0,
             repeat_last_tokens: i32::MAX,
             dry_multiplier: -2.0,
             seed: u32::MAX,
@@ -187,7 +213,22 @@ mod tests {
         let tame = within_bounds(&wild, 2048);
         assert_eq!((tame.temperature, tame.top_p, tame.top_k, tame.min_p), (0.0, 0.0, 0, 0.0));
         assert_eq!((tame.repeat_penalty, tame.repeat_last_tokens, tame.dry_multiplier), (0.1, 2048, 0.0));
+        assert_eq!((tame.presence_penalty, tame.frequency_penalty), (0.0, 10.0));
         assert_eq!(tame.seed, u32::MAX - 1);
+    }
+
+    #[test]
+    fn there_is_a_penalty_where_one_is_on_and_looks_back() {
+        let off = Sampling { repeat_penalty: 1.0, presence_penalty: 0.0, frequency_penalty: 0.0, ..plain() };
+        assert!(!penalises(&off) && penalises(&Sampling { repeat_penalty: 1.1, ..off.clone() }));
+        assert!(penalises(&Sampling { presence_penalty: 0.1, ..off.clone() }));
+        assert!(penalises(&Sampling { frequency_penalty: -0.1, ..off }));
+        assert!(!penalises(&Sampling { repeat_last_tokens: 0, ..plain() }));
+    }
+
+    #[test]
+    fn clients_can_ask_for_no_more_than_a_hundred_strengths_of_dry() {
+        assert_eq!([0.0, 0.04, 0.8, 0.849, 10.0, 99.0, f32::MAX].map(tenths), [0, 0, 8, 8, 100, 100, 100]);
     }
 
     #[test]

@@ -47,6 +47,6 @@ impl LlamaSource {
                 *slot.insert(loaded)
             }
         };
-        LlamaDecoder::new(loaded, &self.config)
+        LlamaDecoder::new(loaded, &loaded.config)
     }
 }

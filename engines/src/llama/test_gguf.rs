@@ -81,6 +81,12 @@ impl Gguf {
         self.entry(key, FLOAT32, &value.to_le_bytes())
     }
 
+    /// A list, as models have one where their layers differ.
+    pub(super) fn numbers(self, key: &str, values: &[u32]) -> Self {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.array(key, UINT32, values.len(), &bytes)
+    }
+
     fn array(self, key: &str, kind: u32, length: usize, values: &[u8]) -> Self {
         let header = [&kind.to_le_bytes()[..], &(length as u64).to_le_bytes()].concat();
         self.entry(key, ARRAY, &[&header, values].concat())

@@ -113,12 +113,12 @@ impl Breaker {
     }
 
     /// It failed in a way that says that the server is unwell.
-    pub(super) fn failed(&mut self, now: Instant) {
+    pub(super) fn failed(&mut self, pass: Pass, now: Instant) {
         let failures = match self.state {
             State::Closed { failures } => failures + 1,
-            State::HalfOpen => self.settings.failures,
-            // Somebody who asked before it opened.
-            State::Open { .. } => return,
+            State::HalfOpen if pass.is_probe => self.settings.failures,
+            // Somebody who asked before it opened: that is known already, or the one who tries will tell.
+            State::HalfOpen | State::Open { .. } => return,
         };
         self.change(State::Closed { failures });
         if failures >= self.settings.failures {
@@ -144,6 +144,8 @@ mod tests {
     use super::*;
 
     const SETTINGS: BreakerSettings = BreakerSettings { failures: 3, pause: Duration::from_secs(10) };
+    /// Of somebody who asked while it was closed.
+    const PASS: Pass = Pass { is_probe: false };
 
     fn closed() -> Breaker {
         Breaker::new(SETTINGS, BreakerWatch::default())
@@ -153,8 +155,8 @@ mod tests {
     fn open() -> (Breaker, Instant) {
         let (mut breaker, now) = (closed(), Instant::now());
         for _ in 0..3 {
-            assert!(breaker.admit(now).is_ok());
-            breaker.failed(now);
+            let pass = breaker.admit(now).unwrap();
+            breaker.failed(pass, now);
         }
         (breaker, now)
     }
@@ -172,8 +174,8 @@ mod tests {
     fn a_success_between_failures_keeps_it_closed() {
         let (mut breaker, now) = (closed(), Instant::now());
         for _ in 0..5 {
-            breaker.failed(now);
-            breaker.failed(now);
+            breaker.failed(PASS, now);
+            breaker.failed(PASS, now);
             breaker.succeeded();
         }
         assert!(breaker.admit(now).is_ok());
@@ -184,7 +186,7 @@ mod tests {
         let (mut breaker, now) = (closed(), Instant::now());
         for _ in 0..3 {
             breaker.began();
-            breaker.failed(now);
+            breaker.failed(PASS, now);
         }
         assert!(breaker.admit(now).is_err());
     }
@@ -203,8 +205,8 @@ mod tests {
     fn a_failed_probe_opens_it_again_at_once() {
         let (mut breaker, now) = open();
         let later = now + SETTINGS.pause;
-        assert!(breaker.admit(later).is_ok());
-        breaker.failed(later);
+        let probe = breaker.admit(later).unwrap();
+        breaker.failed(probe, later);
         assert_eq!(breaker.admit(later), Err(IsOpen { remaining: SETTINGS.pause }));
     }
 
@@ -220,8 +222,21 @@ mod tests {
     #[test]
     fn late_failures_of_requests_from_before_do_not_lengthen_the_pause() {
         let (mut breaker, now) = open();
-        breaker.failed(now + Duration::from_secs(5));
+        breaker.failed(PASS, now + Duration::from_secs(5));
         assert!(breaker.admit(now + SETTINGS.pause).is_ok());
+    }
+
+    #[test]
+    fn a_late_failure_of_a_request_from_before_does_not_decide_for_the_one_that_tries() {
+        let (mut breaker, now) = open();
+        let later = now + SETTINGS.pause;
+        let probe = breaker.admit(later).unwrap();
+        breaker.failed(PASS, later);
+        assert_eq!(breaker.admit(later), Err(IsOpen { remaining: Duration::ZERO }), "it is still being tried");
+        breaker.began();
+        assert!(breaker.admit(later).is_ok());
+        breaker.failed(probe, later);
+        assert!(breaker.admit(later).is_ok(), "one failure after its first token is one of three");
     }
 
     #[test]

@@ -160,11 +160,15 @@ impl RemoteEngine {
         let Some(running) = self.slots[slot].take() else { return };
         let now = Instant::now();
         if failure.is_outage() {
-            self.breaker.failed(now);
+            self.breaker.failed(running.pass, now);
         } else {
             self.breaker.left(running.pass, now);
         }
-        outputs.push((slot, SlotOutput::Failed(self.failed(&failure.to_string()))));
+        let error = failure.refusal().inspect(|_| {
+            tracing::warn!(server = %self.address, %failure, "the remote server refused a request");
+        });
+        let error = error.unwrap_or_else(|| self.failed(&failure.to_string()));
+        outputs.push((slot, SlotOutput::Failed(error)));
     }
 
     fn failed(&self, reason: &str) -> EngineError {

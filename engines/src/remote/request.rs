@@ -18,7 +18,9 @@ const MESSAGE_TOKENS: usize = 8;
 /// What a server understands beside OpenAI's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// All samplers of the local engine, and grammars.
+    /// `top_k`, `min_p` and grammars. It has the local engine's other samplers too, but shows them the prompt (`init_sampler` of its
+    /// server-context.cpp): `repeat_penalty` and DRY would keep an answer from using the words of its passages, so both are
+    /// switched off, whatever the server was started with.
     LlamaServer,
     /// vLLM and SGLang: `top_k`, `min_p`, and a salt that keeps what was evaluated for one scope from others. Their `repetition_penalty` is another one: it looks at the whole prompt, so it
     /// would keep an answer from using the words of its passages. It is not sent.
@@ -51,10 +53,19 @@ struct ChatRequest<'a> {
     seed: u32,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop: &'a [String],
+    /// Only where somebody asked for them. llama-server counts the end of the prompt too; the others the answer alone.
+    #[serde(skip_serializing_if = "is_zero")]
+    presence_penalty: f32,
+    #[serde(skip_serializing_if = "is_zero")]
+    frequency_penalty: f32,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     logit_bias: BTreeMap<String, f32>,
     #[serde(flatten)]
     extras: Extras<'a>,
+}
+
+fn is_zero(number: &f32) -> bool {
+    *number == 0.0
 }
 
 #[derive(Debug, Serialize)]
@@ -106,9 +117,9 @@ impl<'a> Extras<'a> {
             Dialect::LlamaServer => Self::LlamaServer {
                 top_k: sampling.top_k,
                 min_p: sampling.min_p,
-                repeat_penalty: sampling.repeat_penalty,
+                repeat_penalty: 1.0,
                 repeat_last_n: sampling.repeat_last_tokens,
-                dry_multiplier: sampling.dry_multiplier,
+                dry_multiplier: 0.0,
                 grammar: sampling.grammar.as_deref(),
             },
             Dialect::Vllm => Self::Vllm {
@@ -150,6 +161,8 @@ pub(super) fn chat_request(model: &str, generation: &Generation, dialect: Dialec
         top_p: sampling.top_p,
         seed: sampling.seed,
         stop: &generation.stop,
+        presence_penalty: sampling.presence_penalty,
+        frequency_penalty: sampling.frequency_penalty,
         logit_bias: sampling.logit_bias.iter().map(|(token, bias)| (token.0.to_string(), *bias)).collect(),
         extras: Extras::of(generation, dialect),
     };
@@ -185,6 +198,8 @@ mod tests {
                 top_k: 0,
                 min_p: 0.05,
                 repeat_penalty: 1.1,
+                presence_penalty: 0.0,
+                frequency_penalty: 0.0,
                 repeat_last_tokens: 128,
                 dry_multiplier: 0.5,
                 seed: 42,
@@ -212,12 +227,14 @@ mod tests {
     }
 
     #[test]
-    fn stop_texts_and_biases_are_sent_where_there_are_any() {
+    fn stop_texts_biases_and_openai_s_penalties_are_sent_where_there_are_any() {
         let mut generation = generation();
+        (generation.sampling.presence_penalty, generation.sampling.frequency_penalty) = (0.5, -0.25);
         generation.stop = vec!["END".into()];
         generation.sampling.logit_bias = vec![(Token(7), -1.5)];
         let sent = sent(&generation, Dialect::Plain);
         assert_eq!((&sent["stop"], &sent["logit_bias"]), (&json!(["END"]), &json!({"7": -1.5})));
+        assert_eq!((&sent["presence_penalty"], &sent["frequency_penalty"]), (&json!(0.5), &json!(-0.25)));
     }
 
     #[test]
@@ -238,13 +255,14 @@ mod tests {
     }
 
     #[test]
-    fn llama_server_gets_every_sampler_and_the_grammar() {
+    fn llama_server_gets_the_grammar_and_no_sampler_that_would_punish_the_words_of_passages() {
         let mut generation = generation();
         generation.sampling.grammar = Some("root ::= \"yes\"".into());
         let sent = sent(&generation, Dialect::LlamaServer);
-        for field in ["top_k", "min_p", "repeat_penalty", "repeat_last_n", "dry_multiplier", "grammar"] {
+        for field in ["top_k", "min_p", "repeat_last_n", "grammar"] {
             assert!(sent.get(field).is_some(), "{field}");
         }
+        assert_eq!((&sent["repeat_penalty"], &sent["dry_multiplier"]), (&json!(1.0), &json!(0.0)));
     }
 
     #[test]

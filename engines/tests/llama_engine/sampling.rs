@@ -49,3 +49,26 @@ fn a_biased_token_is_not_said_and_one_that_does_not_exist_is_rejected() {
         engine.decoder().tokens_of(" Paris").into_iter().map(|token| (token, -100.0)).collect();
     assert!(!write(&mut engine, &generation).text.contains(" Paris"));
 }
+
+#[test]
+fn penalties_change_what_is_said_again_and_not_where_they_do_not_look_back() {
+    let Some(mut engine) = engine() else { return };
+    let mut generation = ask("Write the word heap ten times.", "a", 30);
+    let plain = write(&mut engine, &generation).text;
+    let (presence, frequency) = (
+        Sampling { presence_penalty: 2.0, repeat_last_tokens: 64, ..Sampling::greedy() },
+        Sampling { frequency_penalty: 2.0, repeat_last_tokens: 64, ..Sampling::greedy() },
+    );
+    for sampling in [presence, frequency] {
+        generation.sampling = Sampling { repeat_last_tokens: 0, ..sampling.clone() };
+        assert_eq!(write(&mut engine, &generation).text, plain, "{sampling:?}");
+        generation.sampling = sampling;
+        assert_ne!(write(&mut engine, &generation).text, plain, "{:?}", generation.sampling);
+    }
+    generation.sampling = Sampling { dry_multiplier: 2.0, ..Sampling::greedy() };
+    assert_eq!(
+        write(&mut engine, &generation).text,
+        write(&mut engine, &generation).text,
+        "a kept sampler begins anew"
+    );
+}

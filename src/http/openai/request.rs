@@ -1,11 +1,12 @@
 //! From a request for a chat completion to a question with its history (pure).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mentor_actors::domain::TurnRequest;
 use mentor_actors::prompt::Exchange;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use super::refusal::Refusal;
 use crate::http::body::{self, AskLimits};
@@ -37,7 +38,9 @@ pub struct ChatBody {
     functions: Option<Vec<Value>>,
     tool_choice: Option<Value>,
     logprobs: Option<bool>,
-    logit_bias: Option<Map<String, Value>>,
+    logit_bias: Option<BTreeMap<String, f32>>,
+    presence_penalty: Option<f32>,
+    frequency_penalty: Option<f32>,
     modalities: Option<Vec<String>>,
     /// What OpenAI has no parameter for; its parameters go before.
     mentor: Option<OptionsBody>,
@@ -59,6 +62,32 @@ struct StreamOptions {
 struct ResponseFormat {
     #[serde(rename = "type")]
     kind: String,
+    json_schema: Option<NamedSchema>,
+}
+
+/// Its name and whether it is strict make no difference: it always is.
+#[derive(Debug, Deserialize)]
+struct NamedSchema {
+    schema: Option<Value>,
+}
+
+impl ResponseFormat {
+    /// What the answer must look like; nothing for text.
+    fn schema(&self) -> Result<Option<Value>, Refusal> {
+        match (self.kind.as_str(), &self.json_schema) {
+            ("text", _) => Ok(None),
+            ("json_object", _) => Ok(Some(json!({"type": "object"}))),
+            ("json_schema", Some(NamedSchema { schema: Some(schema) })) => Ok(Some(schema.clone())),
+            ("json_schema", _) => {
+                Err(Refusal::field("response_format", "response_format.json_schema.schema is missing"))
+            }
+            (kind, _) => {
+                let message =
+                    format!("response_format has the type {kind:?}, known are text, json_object and json_schema");
+                Err(Refusal::field("response_format", message))
+            }
+        }
+    }
 }
 
 /// A question, what came before it, and how its answer is wanted.
@@ -90,7 +119,6 @@ impl ChatBody {
     fn refuse_what_is_not_offered(&self) -> Result<(), Refusal> {
         let some = |list: &Option<Vec<Value>>| list.as_ref().is_some_and(|list| !list.is_empty());
         let tools_off = self.tool_choice.as_ref().is_some_and(|choice| choice == "none");
-        let format = self.response_format.as_ref().map_or("text", |format| format.kind.as_str());
         let sound = |kinds: &Vec<String>| kinds.iter().any(|kind| kind != "text");
         let refused = [
             (self.n.is_some_and(|n| n != 1), "n", "n must be 1: there is one answer to a question"),
@@ -100,18 +128,7 @@ impl ChatBody {
                 "tools are not supported: answers come from the course materials",
             ),
             (some(&self.functions), "functions", "functions are not supported: answers come from the course materials"),
-            (
-                format != "text",
-                "response_format",
-                "response_format must be of the type text: answers are sentences with sources; \
-              mentor.grammar takes a grammar",
-            ),
             (self.logprobs == Some(true), "logprobs", "logprobs are not supported"),
-            (
-                self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()),
-                "logit_bias",
-                "logit_bias is not supported",
-            ),
             (self.modalities.as_ref().is_some_and(sound), "modalities", "modalities must be [\"text\"]"),
         ];
         match refused.into_iter().find(|(refused, ..)| *refused) {
@@ -127,7 +144,12 @@ impl ChatBody {
         options.max_tokens = most.or(options.max_tokens);
         options.temperature = self.temperature.or(options.temperature);
         options.top_p = self.top_p.or(options.top_p);
+        options.presence_penalty = self.presence_penalty.or(options.presence_penalty);
+        options.frequency_penalty = self.frequency_penalty.or(options.frequency_penalty);
+        options.logit_bias = self.logit_bias.clone().or(options.logit_bias);
         options.seed = self.seed.map(low_bits).or(options.seed);
+        let schema = self.response_format.as_ref().map(ResponseFormat::schema).transpose()?;
+        options.json_schema = schema.flatten().or(options.json_schema);
         if let Some(stop) = &self.stop {
             options.stop = texts(stop)?;
         }
@@ -249,7 +271,7 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use mentor_actors::domain::Token;
 
     const LIMITS: AskLimits = AskLimits { message_chars: 100, max_tokens: 64 };
 
@@ -327,15 +349,32 @@ mod tests {
             "model": "mentor", "messages": [{"role": "user", "content": "hi"}], "stream": true,
             "stream_options": {"include_usage": true}, "temperature": 0.5, "top_p": 0.9, "max_tokens": 5,
             "max_completion_tokens": 9_999, "stop": "END", "seed": -1, "n": 1, "response_format": {"type": "text"},
-            "tools": [], "presence_penalty": 1.5, "user": "u", "unknown": {"x": 1},
-            "mentor": {"top_k": 3, "documents": ["*.pdf"], "temperature": 2.0},
+            "tools": [], "presence_penalty": 1.5, "frequency_penalty": -0.5, "logit_bias": {"5": -100}, "user": "u",
+            "unknown": {"x": 1},
+            "mentor": {"top_k": 3, "documents": ["*.pdf"], "temperature": 2.0, "presence_penalty": 0.1, "sampling_top_k": 8},
         }))
         .unwrap();
         let options = &found.turn.options;
         assert_eq!((found.streams, found.include_usage), (true, true));
         assert_eq!((options.max_tokens, options.temperature, options.top_p), (Some(64), Some(0.5), Some(0.9)));
         assert_eq!((options.seed, options.stop.join(",")), (Some(u32::MAX), "END".into()));
+        assert_eq!((options.presence_penalty, options.frequency_penalty), (Some(1.5), Some(-0.5)));
+        assert_eq!((&options.logit_bias, options.sampling_top_k), (&vec![(Token(5), -100.0)], Some(8)));
         assert_eq!((options.top_k, options.documents.join(",")), (Some(3), "*.pdf".into()));
+    }
+
+    #[test]
+    fn a_response_format_is_what_the_answer_must_look_like() {
+        let grammar = |format: Value| with("response_format", format).map(|asked| asked.turn.options.grammar);
+        assert_eq!(grammar(json!({"type": "text"})).unwrap(), None);
+        assert!(grammar(json!({"type": "json_object"})).unwrap().unwrap().starts_with("root ::= object\n"));
+        let schema =
+            json!({"type": "json_schema", "json_schema": {"name": "s", "strict": true, "schema": {"type": "null"}}});
+        assert!(grammar(schema).unwrap().unwrap().starts_with("root ::= null\n"));
+        let bad =
+            json!({"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "string", "pattern": "a"}}});
+        let refused = grammar(bad).unwrap_err().json()["error"]["message"].as_str().unwrap().to_owned();
+        assert_eq!(refused, "json_schema: $: pattern is not supported here");
     }
 
     #[test]
@@ -344,19 +383,22 @@ mod tests {
             ("n", json!(2)),
             ("tools", json!([{"type": "function", "function": {"name": "f"}}])),
             ("functions", json!([{"name": "f"}])),
-            ("response_format", json!({"type": "json_object"})),
-            ("response_format", json!({"type": "json_schema", "json_schema": {"name": "s", "schema": {}}})),
+            ("response_format", json!({"type": "xml"})),
+            ("response_format", json!({"type": "json_schema", "json_schema": {"name": "s"}})),
             ("logprobs", json!(true)),
-            ("logit_bias", json!({"5": 1})),
             ("modalities", json!(["text", "audio"])),
             ("stop", json!([1])),
         ];
         for (field, value) in cases {
             assert_eq!(with(field, value).unwrap_err().json()["error"]["param"], field);
         }
-        for (field, value) in
-            [("n", json!(1)), ("stop", json!(null)), ("tools", json!(null)), ("logprobs", json!(false))]
-        {
+        for (field, value) in [
+            ("n", json!(1)),
+            ("stop", json!(null)),
+            ("tools", json!(null)),
+            ("logprobs", json!(false)),
+            ("logit_bias", json!({})),
+        ] {
             assert!(with(field, value).is_ok(), "{field}");
         }
     }

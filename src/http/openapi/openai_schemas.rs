@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::schemas::{
-    Definitions, Schemas, about, count, finish_reasons, flag, grounding, list, named, object, or_null, range, text,
-    words,
+    Definitions, Schemas, about, count, finish_reasons, flag, grounding, list, logit_bias, named, object, or_null,
+    penalty, range, text, words,
 };
 use crate::http::body::{MAX_STOP_CHARS, MAX_STOPS};
 use crate::http::openai::{MAX_INSTRUCTION_CHARS, MAX_TEXTS};
@@ -62,9 +62,12 @@ fn chat_request(schemas: &Schemas) -> Value {
             ("max_completion_tokens", tokens()),
             ("max_tokens", tokens()),
             ("stop", json!({"anyOf": [stop_text, stops, {"type": "null"}]})),
+            ("presence_penalty", penalty("as in mentor")),
+            ("frequency_penalty", penalty("as in mentor")),
+            ("logit_bias", logit_bias()),
             ("seed", or_null(range("integer", i64::MIN, i64::MAX))),
             ("n", or_null(range("integer", 1, 1))),
-            ("response_format", or_null(object([("type", constant("text"))], []))),
+            ("response_format", response_format()),
             ("mentor", json!({"anyOf": [schemas.link("Options"), {"type": "null"}]})),
         ],
     );
@@ -72,6 +75,12 @@ fn chat_request(schemas: &Schemas) -> Value {
     let question = json!([{"role": "user", "content": "How does a hash table resolve collisions?"}]);
     request["example"] = json!({"model": "mentor", "messages": question});
     request
+}
+
+fn response_format() -> Value {
+    let schema = object([("schema", json!({"type": "object"}))], [("name", text()), ("strict", or_null(flag()))]);
+    let kind = words(&["text", "json_object", "json_schema"]);
+    or_null(object([("type", kind)], [("json_schema", or_null(schema))]))
 }
 
 fn message() -> Value {

@@ -5,7 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::{conversation_schemas, course_schemas};
 use crate::documents::MAX_PATTERNS;
-use crate::http::body::{AskLimits, MAX_GRAMMAR_BYTES, MAX_STOP_CHARS, MAX_STOPS, MAX_TOP_K};
+use crate::http::body::{
+    AskLimits, MAX_BIAS, MAX_BIASES, MAX_GRAMMAR_BYTES, MAX_REPEAT_LAST_TOKENS, MAX_SAMPLING_TOP_K, MAX_STOP_CHARS,
+    MAX_STOPS, MAX_TOP_K,
+};
 
 /// Schemas by name.
 pub type Definitions = Map<String, Value>;
@@ -196,9 +199,22 @@ impl Schemas {
                 ("top_p", or_null(range("number", 0, 1))),
                 ("min_p", or_null(range("number", 0, 1))),
                 ("repeat_penalty", about(or_null(range("number", 1, 2)), "1 is off")),
+                ("presence_penalty", penalty("taken once from the score of every token used lately")),
+                ("frequency_penalty", penalty("taken from the score of a token for every time it was used lately")),
+                (
+                    "repeat_last_tokens",
+                    about(up_to(MAX_REPEAT_LAST_TOKENS), "how far back these three look; 0 is not at all"),
+                ),
+                (
+                    "dry_multiplier",
+                    about(or_null(range("number", 0, 2)), "against repeated sequences, in tenths; 0 is off"),
+                ),
+                ("sampling_top_k", about(up_to(MAX_SAMPLING_TOP_K), "keep the most probable tokens; 0 keeps all")),
+                ("logit_bias", logit_bias()),
                 ("seed", or_null(range("integer", 0, u32::MAX))),
                 ("stop", stop),
                 ("grammar", grammar),
+                ("json_schema", json_schema()),
             ],
         )
     }
@@ -302,6 +318,31 @@ impl Schemas {
 
 pub fn named<const N: usize>(schemas: [(&str, Value); N]) -> Definitions {
     schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+/// A whole number that may be left out.
+fn up_to(most: usize) -> Value {
+    or_null(range("integer", 0, most))
+}
+
+pub fn penalty(description: &str) -> Value {
+    about(or_null(range("number", -2, 2)), description)
+}
+
+/// Token ids of the generator's vocabulary, and what is added to their scores.
+pub fn logit_bias() -> Value {
+    json!({
+        "type": ["object", "null"],
+        "description": "added to the scores of tokens, by their id in the generator's vocabulary",
+        "maxProperties": MAX_BIASES,
+        "propertyNames": {"pattern": "^[0-9]{1,10}$"},
+        "additionalProperties": range("number", -MAX_BIAS, MAX_BIAS),
+    })
+}
+
+fn json_schema() -> Value {
+    let meaning = "what the answer must look like, as a JSON Schema of what is said in protocol.md; not with grammar";
+    about(json!({"type": ["object", "null"]}), meaning)
 }
 
 fn documents() -> Value {
