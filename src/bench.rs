@@ -245,21 +245,20 @@ fn generation(load: &Load, conversation: usize) -> Generation {
     let number = load.round * 1_000 + conversation;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // thousands of tokens
     let bytes = (load.prompt_tokens as f64 * BYTES_PER_TOKEN) as usize;
-    let (system, user) = match load.workload {
-        Workload::Apart => {
-            (format!("Number {number}."), format!("{}\nWrite a long essay about this.", text(number, bytes)))
+    let essay = |text: String| (Role::User, format!("{text}\nWrite a long essay about this."));
+    let repeat = |text: &str| (Role::User, format!("Repeat this text word for word, all of it.\n{text}"));
+    let (system, asked) = match load.workload {
+        Workload::Apart => (format!("Number {number}."), vec![essay(text(number, bytes))]),
+        Workload::Shared => (text(0, bytes * 2 / 3), vec![essay(text(number, bytes / 3))]),
+        // Small models quote when they have seen it done.
+        Workload::Quote => {
+            let (shown, wanted) = (text(number + 500, bytes / 4), text(number, bytes / 2));
+            (format!("Number {number}."), vec![repeat(&shown), (Role::Assistant, shown), repeat(&wanted)])
         }
-        Workload::Shared => {
-            (text(0, bytes * 2 / 3), format!("{}\nWrite a long essay about this.", text(number, bytes / 3)))
-        }
-        Workload::Quote => (
-            format!("Number {number}."),
-            format!("Repeat this text word for word, all of it.\n{}", text(number, bytes)),
-        ),
     };
-    let message = |role, text| PromptMessage { role, text };
+    let messages = std::iter::once((Role::System, system)).chain(asked);
     Generation {
-        messages: vec![message(Role::System, system), message(Role::User, user)],
+        messages: messages.map(|(role, text)| PromptMessage { role, text }).collect(),
         max_tokens: load.answer_tokens,
         sampling: Sampling::greedy(),
         stop: Vec::new(),
