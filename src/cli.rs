@@ -96,6 +96,9 @@ pub struct ServeArgs {
     /// Keep a parent process that starts the server again when it dies, as some errors of a GPU make it.
     #[arg(long)]
     pub supervised: bool,
+    /// Said by that parent to the server: end when nothing but a new start helps.
+    #[arg(long, hide = true)]
+    pub has_parent: bool,
     /// Let tests order panics by `POST /debug/panic/{part}`. Never where people ask.
     #[arg(long, hide = true)]
     pub fault_injection: bool,

@@ -22,6 +22,9 @@ pub use embed_arithmetic::EmbedArithmetic;
 pub use list::List;
 pub use or_auto::OrAuto;
 
+/// Longest that a turn may be allowed to take, in seconds: a day. Deadlines are moments, which have an end.
+const LONGEST_TURN_S: u64 = 24 * 3_600;
+
 /// Where engines run, as people write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -410,6 +413,9 @@ impl Config {
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             bail!("{key} = 0: must be at least 1");
         }
+        if !(1..=LONGEST_TURN_S).contains(&self.turn_time_limit_s) {
+            bail!("turn_time_limit_s = {}: must be 1 to {LONGEST_TURN_S}", self.turn_time_limit_s);
+        }
         // Before anybody prints it: an address may hold a password.
         if let Some(Err(error)) = self.llm_server() {
             bail!("llm: {error}");
@@ -617,6 +623,9 @@ mod tests {
         assert!(wrong("topk=7").contains("unknown field"), "{}", wrong("topk=7"));
         assert!(wrong("top_k=many").contains("top_k=many"), "{}", wrong("top_k=many"));
         assert!(wrong("min_score=2").contains("between 0 and 1"));
+        for beyond in ["turn_time_limit_s=0", "turn_time_limit_s=18446744073709551615"] {
+            assert!(wrong(beyond).contains("must be 1 to 86400"), "{}", wrong(beyond));
+        }
     }
 
     #[test]

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use actix::Addr;
 use mentor_actors::admission::Admission;
-use mentor_actors::conversations::{CancelAll, ConversationsActor};
+use mentor_actors::cancel::CancelToken;
 use mentor_actors::storage::Storage;
 
 /// Turns that were cut off get so long to be stored and say so. Longer than anybody waits for the store, so that each has an end
@@ -16,8 +15,8 @@ const CUT_OFF: Duration = Duration::from_secs(12);
 pub struct Drain {
     /// Lets turns in.
     pub admission: Admission,
-    /// Knows the turns that run.
-    pub conversations: Addr<ConversationsActor>,
+    /// Cancels every turn, also those that begin later with a place they have: [`mentor_actors::turn::TurnServices::cut_off`].
+    pub cut_off: CancelToken,
     /// Where they are kept.
     pub storage: Storage,
 }
@@ -33,9 +32,7 @@ impl Drain {
         };
         if !in_time {
             tracing::warn!("answers that are not finished are cut off");
-            if self.conversations.send(CancelAll).await.is_err() {
-                tracing::error!("the conversations are not there to be cut off");
-            }
+            self.cut_off.cancel();
             if tokio::time::timeout(CUT_OFF, self.admission.empty()).await.is_err() {
                 tracing::error!("some turns did not end: they will end with an error after the restart");
             }

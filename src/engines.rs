@@ -751,6 +751,7 @@ impl Tutor {
             telemetry: telemetry.clone(),
             settings: Arc::new(turn_settings(config, &self.generator.info.sampling)),
             documents: Arc::new(StoredDocuments::new(store.clone())),
+            cut_off: CancelToken::default(),
         };
         let admission = Admission::new(bounds(config), self.generator.worker.outlook(), telemetry.clone());
         let settings = conversation_settings(config);

@@ -125,7 +125,7 @@ impl Server {
     async fn drain(&self, deadline: Duration) {
         let drain = Drain {
             admission: self.tutor.admission.clone(),
-            conversations: self.tutor.conversations.clone(),
+            cut_off: self.tutor.services.cut_off.clone(),
             storage: self.tutor.storage.clone(),
         };
         drain.run(deadline, std::future::pending()).await;
@@ -669,6 +669,65 @@ async fn a_turn_that_does_not_end_in_time_is_cut_off_and_its_client_hears_that_b
     assert_eq!((&complete["finish_reason"], &complete["answer"]), (&json!("cancelled"), &json!("A binary heap ")));
     assert_eq!(client.hear().await, Err(CloseCode::Away));
     gate.open();
+    server.stop().await;
+}
+
+#[actix::test]
+async fn a_turn_at_openais_door_that_does_not_end_in_time_is_cut_off_whole_and_streamed() {
+    for stream in [false, true] {
+        let gate = Arc::new(Gate::default());
+        let server = Server::start(Script { gate: gate.clone(), ..Script::default() });
+        let messages = json!([{"role": "user", "content": "what is a heap?"}]);
+        let asked = json!({"model": "mentor", "stream": stream, "messages": messages}).to_string();
+        let answer = server.call_text("POST", "/v1/chat/completions", &asked);
+        let stop = async {
+            // The engine stands before its second step then.
+            gate.permit(1);
+            while server.tutor.begun.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            server.drain(Duration::ZERO).await;
+        };
+        let both = async { tokio::join!(answer, stop) };
+        let ((status, text), ()) = tokio::time::timeout(PATIENCE, both).await.expect("it is not cut off");
+        assert_eq!(status, 200, "{text}");
+        assert!(text.contains(r#""finish_reason":"cancelled""#), "{text}");
+        assert_eq!(text.contains("[DONE]"), stream, "{text}");
+        gate.open();
+        server.stop().await;
+    }
+}
+
+#[actix::test]
+async fn a_client_that_reads_nothing_is_counted_as_stuck_when_it_is_gone() {
+    use tokio::io::AsyncWriteExt as _;
+    let server = Server::start_changed(Script::default(), |doors| doors.heartbeat = Duration::from_millis(200));
+    let mut client = server.connect("/c").await;
+    client.hear_type("ready").await;
+    // Each of these frames, `{` under a mask of zeroes, is answered by an error; none of the answers is read.
+    let frames = [0x81, 0x81, 0, 0, 0, 0, b'{'].repeat(4_096);
+    // The server reads on only while it can write: once all buffers are full, so for some beats, the client cannot write either.
+    let some_beats = Duration::from_secs(1);
+    while let Ok(written) = tokio::time::timeout(some_beats, client.stream.get_mut().write_all(&frames)).await {
+        written.expect("the connection was lost");
+    }
+    drop(client);
+    let evictions = r#"mentor_ws_evictions_total{reason="stuck"} 1"#;
+    let counted = async { while !server.call_text("GET", "/metrics", "").await.1.contains(evictions) {} };
+    tokio::time::timeout(PATIENCE, counted).await.expect("it was not counted");
+    server.stop().await;
+}
+
+#[actix::test]
+async fn a_client_that_floods_with_control_frames_is_closed() {
+    let server = Server::start(Script::default());
+    let mut client = server.connect("/c").await;
+    client.hear_type("ready").await;
+    for _ in 0..200 {
+        client.stream.feed(Message::Ping(Vec::new().into())).await.unwrap();
+    }
+    client.stream.flush().await.unwrap();
+    assert_eq!(client.hear().await, Err(CloseCode::Policy));
     server.stop().await;
 }
 

@@ -4,7 +4,6 @@
 mod places;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::sync::watch;
 
 pub use places::{Bounds, Refused};
 
-use crate::domain::{ClientId, ErrorCode, TurnError, TurnId, TurnRequest};
+use crate::domain::{ClientId, ConversationId, ErrorCode, Owner, TurnError, TurnId, TurnRequest};
 use crate::telemetry::{Measurement, Telemetry};
 use crate::turn_queue::Outlook;
 use places::Places;
@@ -39,7 +38,6 @@ struct House {
     state: Mutex<State>,
     /// Turns that are in the program.
     inside: watch::Sender<usize>,
-    closed: AtomicBool,
     outlook: Arc<Outlook>,
     telemetry: Arc<dyn Telemetry>,
 }
@@ -47,21 +45,34 @@ struct House {
 #[derive(Debug)]
 struct State {
     places: Places,
-    /// Turns that have a place: clients choose their ids, so two may have the same.
-    turns: HashMap<TurnId, usize>,
+    /// Turns of conversations that have a place. One that was asked for twice at once has two.
+    turns: HashMap<TurnKey, usize>,
+    /// Whether nobody is let in any more.
+    closed: bool,
+}
+
+/// Which turn of all: clients choose their ids, so that two conversations may have turns of one id, and two owners conversations.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TurnKey {
+    /// Whose the conversation is.
+    pub owner: Option<Owner>,
+    /// Which conversation.
+    pub conversation_id: ConversationId,
+    /// Which turn of it.
+    pub turn_id: TurnId,
 }
 
 /// A place in the program; free again when dropped.
 pub struct Admitted {
     house: Arc<House>,
-    turn_id: TurnId,
+    key: Option<TurnKey>,
     client: Option<ClientId>,
     prompt_tokens: usize,
 }
 
 impl std::fmt::Debug for Admitted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Admitted").field("turn_id", &self.turn_id).finish_non_exhaustive()
+        f.debug_struct("Admitted").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
@@ -69,49 +80,57 @@ impl Admission {
     /// Nobody is in yet. `outlook` is how long one more turn would wait.
     #[must_use]
     pub fn new(bounds: Bounds, outlook: Arc<Outlook>, telemetry: Arc<dyn Telemetry>) -> Self {
-        let state = State { places: Places::new(bounds), turns: HashMap::new() };
-        let house = House {
-            state: Mutex::new(state),
-            inside: watch::Sender::new(0),
-            closed: AtomicBool::new(false),
-            outlook,
-            telemetry,
-        };
+        let state = State { places: Places::new(bounds), turns: HashMap::new(), closed: false };
+        let house = House { state: Mutex::new(state), inside: watch::Sender::new(0), outlook, telemetry };
         Self { house: Arc::new(house) }
     }
 
-    /// A place for a turn whose prompt is likely to have so many tokens, or an honest no at once.
+    /// A place for a turn whose prompt is likely to have so many tokens, or an honest no at once. One with a key can be come back
+    /// for, see [`Self::holds`].
     ///
     /// # Errors
     /// `overloaded` with a time to come back after, `unavailable` once it is closed.
-    pub fn admit(&self, request: &TurnRequest, prompt_tokens: usize) -> Result<Admitted, TurnError> {
-        if self.is_closed() {
+    pub fn admit(
+        &self,
+        request: &TurnRequest,
+        key: Option<TurnKey>,
+        prompt_tokens: usize,
+    ) -> Result<Admitted, TurnError> {
+        let client = request.client.clone();
+        let mut state = self.house.lock();
+        if state.closed {
             let stopping = TurnError::new(ErrorCode::Unavailable, "the server is stopping, ask again in a moment");
             return Err(stopping.retry_after(STOPPING_WAIT));
         }
-        let TurnRequest { turn_id, client, .. } = request;
-        let mut state = self.house.lock();
         state.places.take(client.as_ref(), prompt_tokens).map_err(|refused| self.refuse(refused))?;
-        *state.turns.entry(turn_id.clone()).or_default() += 1;
+        if let Some(key) = &key {
+            *state.turns.entry(key.clone()).or_default() += 1;
+        }
         self.house.tell(&state);
-        Ok(Admitted { house: self.house.clone(), turn_id: turn_id.clone(), client: client.clone(), prompt_tokens })
+        Ok(Admitted { house: self.house.clone(), key, client, prompt_tokens })
     }
 
-    /// Whether a turn with that id is in the program: asking for it again starts nothing, and so needs no place.
+    /// Whether that turn is in the program: asking for it again starts nothing, and so needs no place.
     #[must_use]
-    pub fn holds(&self, turn_id: &TurnId) -> bool {
-        self.house.lock().turns.contains_key(turn_id)
+    pub fn holds(&self, key: &TurnKey) -> bool {
+        self.house.lock().turns.contains_key(key)
     }
 
-    /// Admits no turn any more.
+    /// Admits no turn any more: whoever is not in now will not come in behind [`Self::empty`].
     pub fn close(&self) {
-        self.house.closed.store(true, Ordering::Release);
+        self.house.lock().closed = true;
     }
 
     /// Whether it admits no turn any more.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.house.closed.load(Ordering::Acquire)
+        self.house.lock().closed
+    }
+
+    /// How many turns are in the program.
+    #[must_use]
+    pub fn inside(&self) -> usize {
+        *self.house.inside.borrow()
     }
 
     /// Ends when no turn is in the program.
@@ -152,9 +171,11 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let mut state = self.house.lock();
         state.places.leave(self.client.as_ref(), self.prompt_tokens);
-        match state.turns.get_mut(&self.turn_id) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(state.turns.remove(&self.turn_id)),
+        if let Some(key) = &self.key {
+            match state.turns.get_mut(key) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(state.turns.remove(key)),
+            }
         }
         self.house.tell(&state);
     }
@@ -185,9 +206,9 @@ mod tests {
     #[test]
     fn a_full_house_says_when_to_come_back_and_a_leaving_turn_makes_room() {
         let (admission, outlook) = admission(1);
-        let first = admission.admit(&turn("a"), 10).unwrap();
+        let first = admission.admit(&turn("a"), None, 10).unwrap();
         let refused = || {
-            let error = admission.admit(&turn("b"), 10).unwrap_err();
+            let error = admission.admit(&turn("b"), None, 10).unwrap_err();
             assert_eq!(error.code, ErrorCode::Overloaded);
             error.retry_after
         };
@@ -197,36 +218,64 @@ mod tests {
             assert_eq!(refused(), Some(Duration::from_secs(told)));
         }
         drop(first);
-        assert!(admission.admit(&turn("b"), 10).is_ok());
+        assert!(admission.admit(&turn("b"), None, 10).is_ok());
     }
 
     #[test]
     fn a_client_with_its_share_is_told_so_and_another_is_let_in() {
         let (admission, _) = admission(2);
-        let _first = admission.admit(&turn("a"), 10).unwrap();
-        let error = admission.admit(&turn("b"), 10).unwrap_err();
+        let _first = admission.admit(&turn("a"), None, 10).unwrap();
+        let error = admission.admit(&turn("b"), None, 10).unwrap_err();
         assert!(error.message.contains("your questions") && error.retry_after.is_some(), "{error}");
         let other = TurnRequest { client: Some(ClientId::new("d")), ..turn("b") };
-        assert!(admission.admit(&other, 10).is_ok());
+        assert!(admission.admit(&other, None, 10).is_ok());
     }
 
     #[test]
-    fn a_turn_is_known_until_its_last_place_is_free() {
+    fn a_turn_is_known_by_its_conversation_and_owner_until_its_last_place_is_free() {
         let (admission, _) = admission(8);
-        let a = turn("a");
-        let (first, second) = (admission.admit(&a, 1).unwrap(), admission.admit(&a, 1).unwrap());
+        let key = |owner: &str, conversation: &str, turn: &str| TurnKey {
+            owner: Some(Owner::new(owner)),
+            conversation_id: ConversationId::parse(conversation).unwrap(),
+            turn_id: TurnId::parse(turn).unwrap(),
+        };
+        let known = key("ann", "c", "a");
+        let place = || admission.admit(&turn("a"), Some(known.clone()), 1).unwrap();
+        let (first, second) = (place(), place());
         drop(first);
-        assert!(admission.holds(&a.turn_id) && !admission.holds(&turn("b").turn_id));
+        assert!(admission.holds(&known));
+        for other in [key("ann", "c", "b"), key("ann", "d", "a"), key("bob", "c", "a")] {
+            assert!(!admission.holds(&other), "{other:?}");
+        }
         drop(second);
-        assert!(!admission.holds(&a.turn_id));
+        assert!(!admission.holds(&known));
+    }
+
+    #[test]
+    fn whoever_closes_sees_every_turn_that_still_came_in() {
+        for _ in 0..2_000 {
+            let (admission, _) = admission(1);
+            let start = std::sync::Barrier::new(2);
+            let (admitted, seen) = std::thread::scope(|threads| {
+                let comes = threads.spawn(|| {
+                    start.wait();
+                    admission.admit(&turn("a"), None, 1)
+                });
+                start.wait();
+                admission.close();
+                let seen = admission.inside();
+                (comes.join().unwrap(), seen)
+            });
+            assert_eq!(seen, usize::from(admitted.is_ok()));
+        }
     }
 
     #[tokio::test]
     async fn a_closed_house_lets_nobody_in_and_is_empty_when_the_last_turn_left() {
         let (admission, _) = admission(2);
-        let last = admission.admit(&turn("a"), 1).unwrap();
+        let last = admission.admit(&turn("a"), None, 1).unwrap();
         admission.close();
-        assert_eq!(admission.admit(&turn("b"), 1).unwrap_err().code, ErrorCode::Unavailable);
+        assert_eq!(admission.admit(&turn("b"), None, 1).unwrap_err().code, ErrorCode::Unavailable);
         let leave = async { drop(last) };
         tokio::join!(biased; admission.empty(), leave);
     }

@@ -10,13 +10,14 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, SpawnHandle,
     Supervised, WrapFuture,
 };
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::oneshot;
 
-use crate::admission::{Admission, Admitted};
+use crate::admission::{Admission, Admitted, TurnKey};
 use crate::cancel::CancelToken;
 use crate::domain::{
     ConversationId, ErrorCode, Owner, StoredConversation, StoredTurn, TurnBegin, TurnError, TurnId, TurnRequest,
 };
-use crate::keeper::Keeper;
 use crate::prompt::Exchange;
 use crate::queue::Lane;
 use crate::storage::{REPLAYED_TURNS, Storage};
@@ -47,6 +48,8 @@ pub struct ConversationActor {
     /// The turn that a question goes on from.
     head: Option<TurnId>,
     shared: Arc<ConversationState>,
+    /// The turn whose beginning is being stored.
+    beginning: Option<TurnId>,
     running: Option<RunningTurn>,
     /// Turns begun lately, with the number of the last event before each: asking again with the same id starts nothing.
     begun: VecDeque<(TurnId, u64)>,
@@ -65,6 +68,9 @@ struct RunningTurn {
     /// Freed when the turn ends.
     _admitted: Admitted,
 }
+
+/// A turn's reader, once its beginning is stored.
+type Starting = LocalBoxFuture<'static, Result<Cursor, TurnError>>;
 
 /// Where a turn stands in the tree.
 struct Place {
@@ -110,6 +116,7 @@ impl ConversationActor {
             history: Vec::new(),
             head: None,
             shared,
+            beginning: None,
             running: None,
             begun: VecDeque::new(),
             has_older: false,
@@ -158,46 +165,35 @@ impl ConversationActor {
         admitted: Option<Admitted>,
         place: Place,
         ctx: &mut Context<Self>,
-    ) -> Result<Cursor, TurnError> {
+    ) -> Starting {
         // It may have been begun while the store was asked.
         if let Some(cursor) = self.cursor_of(&request.turn_id) {
-            return Ok(cursor);
+            return Box::pin(ready(Ok(cursor)));
         }
-        if let Some(running) = &self.running {
-            let message = format!("turn {} is still running in this conversation", running.turn_id);
-            return Err(TurnError::new(ErrorCode::TurnInProgress, message));
+        match self.admit(&request, admitted) {
+            Ok(admitted) => self.begin(request, place, admitted, ctx),
+            Err(error) => Box::pin(ready(Err(error))),
         }
-        let admit = || self.admission.admit(&request, self.services.expected_prompt_tokens(&request));
-        let admitted = admitted.map_or_else(admit, Ok)?;
-        let before = self.shared.log.last_seq();
-        let cursor = self.shared.log.watch(before);
-        if self.begun.len() == HISTORY_LIMIT {
-            self.begun.pop_front();
-            self.has_older = true;
-        }
-        self.begun.push_back((request.turn_id.clone(), before));
-        self.begin(request, place, before + 1, admitted, ctx);
-        Ok(cursor)
     }
 
-    fn begin(
-        &mut self,
-        request: TurnRequest,
-        place: Place,
-        first_seq: u64,
-        admitted: Admitted,
-        ctx: &mut Context<Self>,
-    ) {
-        let cancel = CancelToken::default();
-        self.running = Some(RunningTurn {
+    fn admit(&self, request: &TurnRequest, admitted: Option<Admitted>) -> Result<Admitted, TurnError> {
+        let running = self.running.as_ref().map(|running| &running.turn_id);
+        if let Some(turn_id) = running.or(self.beginning.as_ref()) {
+            let message = format!("turn {turn_id} is still running in this conversation");
+            return Err(TurnError::new(ErrorCode::TurnInProgress, message));
+        }
+        let key = || TurnKey {
+            owner: self.owner.clone(),
+            conversation_id: self.id.clone(),
             turn_id: request.turn_id.clone(),
-            cancel: cancel.clone(),
-            abandon_after: request.abandon_after,
-            history: place.history.clone(),
-            look_out: ctx.run_interval(WATCH_INTERVAL, |conversation, _| conversation.cancel_if_abandoned()),
-            _admitted: admitted,
-        });
-        self.shared.busy.store(true, Ordering::Release);
+        };
+        let tokens = self.services.expected_prompt_tokens(request);
+        admitted.map_or_else(|| self.admission.admit(request, Some(key()), tokens), Ok)
+    }
+
+    /// Stores the turn's beginning, then runs it. The conversation does nothing else meanwhile: whoever asks for the same turn finds
+    /// it, and whoever cancels it does so after it began.
+    fn begin(&mut self, request: TurnRequest, place: Place, admitted: Admitted, ctx: &mut Context<Self>) -> Starting {
         let begin = TurnBegin {
             conversation_id: self.id.clone(),
             owner: self.owner.clone(),
@@ -205,21 +201,65 @@ impl ConversationActor {
             parent: place.parent,
             question: request.message.clone(),
             asked_at: SystemTime::now(),
-            first_seq,
+            first_seq: self.shared.log.last_seq() + 1,
         };
-        let scribe = Scribe::new(self.shared.log.clone(), request.turn_id.clone())
-            .kept_by(Keeper::new(self.storage.clone(), begin));
+        // Nobody puts it to sleep from here on, and what the store was asked for before begins no other one.
+        self.shared.busy.store(true, Ordering::Release);
+        self.beginning = Some(request.turn_id.clone());
+        let (reply, started) = oneshot::channel();
+        let beginning = Scribe::kept(self.shared.log.clone(), self.storage.clone(), begin);
+        ctx.wait(beginning.into_actor(self).map(move |stored, conversation, ctx| {
+            conversation.beginning = None;
+            let started = match stored {
+                Ok(scribe) => Ok(conversation.run(request, place.history, admitted, scribe, ctx)),
+                Err(error) => {
+                    conversation.shared.busy.store(false, Ordering::Release);
+                    Err(error)
+                }
+            };
+            // Who asked may have left: nobody watches it then, and it is abandoned in time.
+            drop(reply.send(started));
+        }));
+        Box::pin(async move { started.await.unwrap_or_else(|_| Err(lost())) })
+    }
+
+    /// Runs a turn that the store knows of; its reader.
+    fn run(
+        &mut self,
+        request: TurnRequest,
+        history: Vec<Exchange>,
+        admitted: Admitted,
+        scribe: Scribe,
+        ctx: &mut Context<Self>,
+    ) -> Cursor {
+        let before = self.shared.log.last_seq();
+        let cursor = self.shared.log.watch(before);
+        if self.begun.len() == HISTORY_LIMIT {
+            self.begun.pop_front();
+            self.has_older = true;
+        }
+        self.begun.push_back((request.turn_id.clone(), before));
+        let cancel = CancelToken::default();
+        self.running = Some(RunningTurn {
+            turn_id: request.turn_id.clone(),
+            cancel: cancel.clone(),
+            abandon_after: request.abandon_after,
+            history: history.clone(),
+            look_out: ctx.run_interval(WATCH_INTERVAL, |conversation, _| conversation.cancel_if_abandoned()),
+            _admitted: admitted,
+        });
         let turn = Turn {
             services: self.services.clone(),
             conversation_id: self.id.clone(),
             flow: Flow { client: request.client.clone(), conversation: Some(self.id.clone()) },
-            history: place.history,
+            history,
             cancel,
             scribe,
             read: None,
             request,
         };
         ctx.spawn(turn.run().into_actor(self).map(|outcome, conversation, ctx| conversation.end(outcome, ctx)));
+        cursor
     }
 
     fn end(&mut self, outcome: TurnOutcome, ctx: &mut Context<Self>) {
@@ -283,6 +323,7 @@ impl Supervised for ConversationActor {
         self.asleep = None;
         self.history.clear();
         self.head = None;
+        self.beginning = None;
         self.running = None;
         self.begun.clear();
         self.has_older = false;
@@ -360,17 +401,24 @@ impl ConversationActor {
         let known = self.cursor_of(&request.turn_id);
         if known.is_some() || !self.may_be_stored(&request.turn_id) {
             let place = Place { parent: self.head.clone(), history: self.history.clone() };
-            let started = known.map_or_else(|| self.start(request, admitted, place, ctx), Ok);
-            return Box::pin(ready(started).into_actor(self));
+            let started: Starting = match known {
+                Some(cursor) => Box::pin(ready(Ok(cursor))),
+                None => self.start(request, admitted, place, ctx),
+            };
+            return Box::pin(started.into_actor(self));
         }
         let (storage, id, turn_id) = (self.storage.clone(), self.id.clone(), request.turn_id.clone());
         let looking = async move { storage.run(Lane::Interactive, move |store| store.turn(&id, &turn_id)).await };
-        Box::pin(looking.into_actor(self).map(|former, conversation, ctx| match former? {
-            Some(former) => replay(former),
-            None => {
-                let place = Place { parent: conversation.head.clone(), history: conversation.history.clone() };
-                conversation.start(request, admitted, place, ctx)
-            }
+        Box::pin(looking.into_actor(self).then(|former, conversation, ctx| {
+            let started: Starting = match former {
+                Err(error) => Box::pin(ready(Err(error))),
+                Ok(Some(former)) => Box::pin(ready(replay(former))),
+                Ok(None) => {
+                    let place = Place { parent: conversation.head.clone(), history: conversation.history.clone() };
+                    conversation.start(request, admitted, place, ctx)
+                }
+            };
+            started.into_actor(conversation)
         }))
     }
 }
@@ -415,16 +463,19 @@ impl Handler<StartSibling> for ConversationActor {
             let (former, earlier) = found.await?;
             Ok((former, earlier.ok_or(missing)?))
         };
-        Box::pin(looking.into_actor(self).map(move |found, conversation, ctx| {
-            let (former, (earlier, history)) = found?;
-            if let Some(former) = former {
-                return replay(former);
-            }
-            if repeats {
-                request.message = earlier.question;
-                conversation.vary(&mut request);
-            }
-            conversation.start(request, admitted, Place { parent: earlier.parent, history }, ctx)
+        Box::pin(looking.into_actor(self).then(move |found, conversation, ctx| {
+            let started: Starting = match found {
+                Err(error) => Box::pin(ready(Err(error))),
+                Ok((Some(former), _)) => Box::pin(ready(replay(former))),
+                Ok((None, (earlier, history))) => {
+                    if repeats {
+                        request.message = earlier.question;
+                        conversation.vary(&mut request);
+                    }
+                    conversation.start(request, admitted, Place { parent: earlier.parent, history }, ctx)
+                }
+            };
+            started.into_actor(conversation)
         }))
     }
 }
@@ -438,6 +489,12 @@ impl ConversationActor {
         #[allow(clippy::cast_possible_truncation)]
         request.options.seed.get_or_insert_with(|| uuid::Uuid::now_v7().as_u128() as u32);
     }
+}
+
+/// The error of a turn whose conversation ended before the turn began.
+fn lost() -> TurnError {
+    TurnError::new(ErrorCode::Unavailable, "the conversation stopped unexpectedly, ask again")
+        .retry_after(Duration::from_secs(1))
 }
 
 /// A reader of a turn that is only in the store.

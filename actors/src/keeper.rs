@@ -2,20 +2,22 @@
 
 use std::time::SystemTime;
 
-use crate::domain::{ErrorCode, NumberedEvent, TurnBegin, TurnChange, TurnEnd, TurnError};
+use crate::domain::{NumberedEvent, TurnBegin, TurnChange, TurnEnd, TurnError};
 use crate::storage::Storage;
 
-/// One turn's way into the store.
+/// The way into the store of one turn that the store knows of.
 pub(crate) struct Keeper {
     storage: Storage,
     begin: TurnBegin,
-    /// Whether the store knows of the turn, so that it wants its end.
-    begun: bool,
+    /// Whether its end was stored, or could not be.
+    ended: bool,
 }
 
 impl Keeper {
-    pub fn new(storage: Storage, begin: TurnBegin) -> Self {
-        Self { storage, begin, begun: false }
+    /// Stores that the turn begins.
+    pub async fn begin(storage: Storage, begin: TurnBegin) -> Result<Self, TurnError> {
+        storage.change(TurnChange::Begin(begin.clone())).await?;
+        Ok(Self { storage, begin, ended: false })
     }
 
     /// Number of the turn's first event.
@@ -23,26 +25,16 @@ impl Keeper {
         self.begin.first_seq
     }
 
-    /// Stores that the turn begins.
-    pub async fn begin(&mut self) -> Result<(), TurnError> {
-        self.storage.change(TurnChange::Begin(self.begin.clone())).await?;
-        self.begun = true;
-        Ok(())
-    }
-
     /// Stores the turn with all its events, of which the last is its end.
     pub async fn end(&mut self, events: Vec<NumberedEvent>) -> Result<(), TurnError> {
-        if !self.begun {
-            return Err(TurnError::new(ErrorCode::Unavailable, "the turn has no beginning in the store"));
-        }
         let stored = self.storage.change(self.change(events)).await;
-        self.begun = false;
+        self.ended = true;
         stored
     }
 
-    /// Stores the turn without waiting for it.
+    /// Stores the turn without waiting for it, unless that was done.
     pub fn end_later(&mut self, events: Vec<NumberedEvent>) {
-        if std::mem::take(&mut self.begun) {
+        if !std::mem::replace(&mut self.ended, true) {
             self.storage.change_later(self.change(events));
         }
     }

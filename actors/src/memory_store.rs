@@ -152,12 +152,17 @@ impl ConversationStore for MemoryStore {
         Ok(self.lock().conversations.remove(id).is_some())
     }
 
-    fn remove_unchanged_since(&mut self, time: SystemTime, limit: usize) -> Result<usize, EngineError> {
-        let mut kept = self.lock();
+    fn unchanged_since(&mut self, time: SystemTime, limit: usize) -> Result<Vec<ConversationId>, EngineError> {
+        let kept = self.lock();
         let old = kept.conversations.iter().filter(|(_, conversation)| conversation.changed_at < time);
-        let gone: Vec<ConversationId> = old.map(|(id, _)| id.clone()).take(limit).collect();
-        gone.iter().for_each(|id| drop(kept.conversations.remove(id)));
-        Ok(gone.len())
+        Ok(old.map(|(id, _)| id.clone()).take(limit).collect())
+    }
+
+    fn remove_unchanged(&mut self, ids: &[ConversationId], since: SystemTime) -> Result<usize, EngineError> {
+        let mut kept = self.lock();
+        let before = kept.conversations.len();
+        kept.conversations.retain(|id, conversation| conversation.changed_at >= since || !ids.contains(id));
+        Ok(before - kept.conversations.len())
     }
 }
 

@@ -161,11 +161,16 @@ pub trait ConversationStore {
     /// # Errors
     /// See above.
     fn remove(&mut self, id: &ConversationId) -> Result<bool, EngineError>;
-    /// Forgets conversations in which nothing has happened since then, at most `limit` at once. How many there were.
+    /// Conversations in which nothing has happened since then, at most `limit`.
     ///
     /// # Errors
     /// See above.
-    fn remove_unchanged_since(&mut self, time: SystemTime, limit: usize) -> Result<usize, EngineError>;
+    fn unchanged_since(&mut self, time: SystemTime, limit: usize) -> Result<Vec<ConversationId>, EngineError>;
+    /// Forgets those of the conversations in which nothing has happened since then. How many there were.
+    ///
+    /// # Errors
+    /// See above.
+    fn remove_unchanged(&mut self, ids: &[ConversationId], since: SystemTime) -> Result<usize, EngineError>;
 }
 
 /// Reads the text of a document.

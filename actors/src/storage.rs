@@ -238,9 +238,10 @@ fn serve(
             Job::Change(change, reply) => {
                 let (batch, after) = gather(queue, change, reply);
                 let start = Instant::now();
-                let failed = write(store, batch);
-                telemetry.record(Measurement::TurnsStored { took: start.elapsed() });
-                failing.store(failed, Ordering::Release);
+                if let Some(failed) = write(store, batch) {
+                    telemetry.record(Measurement::TurnsStored { took: start.elapsed() });
+                    failing.store(failed, Ordering::Release);
+                }
                 drop(step);
                 after.or_else(|| queue.pop())
             }
@@ -264,13 +265,14 @@ fn gather(
     (batch, None)
 }
 
-/// Writes a batch as one, or each for itself when that fails: one change must not cost another turn its end. Whether any failed.
-fn write(store: &mut dyn ConversationStore, batch: Vec<(TurnChange, Option<Reply>)>) -> bool {
+/// Writes a batch as one, or each for itself when that fails: one change must not cost another turn its end. Whether any failed;
+/// `None` when nobody wants any of them, so that nothing was tried.
+fn write(store: &mut dyn ConversationStore, batch: Vec<(TurnChange, Option<Reply>)>) -> Option<bool> {
     // Who gave up has told the student so already.
     let wanted = batch.into_iter().filter(|(_, reply)| reply.as_ref().is_none_or(|reply| !reply.is_closed()));
     let (changes, replies): (Vec<_>, Vec<_>) = wanted.unzip();
     if changes.is_empty() {
-        return false;
+        return None;
     }
     let together = store.write(&changes);
     let mut failed = false;
@@ -290,7 +292,7 @@ fn write(store: &mut dyn ConversationStore, batch: Vec<(TurnChange, Option<Reply
             }
         }
     }
-    failed
+    Some(failed)
 }
 
 fn wake(store: &mut dyn ConversationStore, id: &ConversationId) -> Result<Option<StoredConversation>, EngineError> {

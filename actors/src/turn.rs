@@ -16,7 +16,7 @@ use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
 use crate::domain::{
     AnswerOptions, Completion, ConversationId, DocumentId, ErrorCode, FinishReason, Grounding, NumberedEvent,
-    ScoredPassage, Timings, TurnError, TurnEvent, TurnId, TurnRequest, Usage, WorkflowNode,
+    ScoredPassage, Timings, TurnBegin, TurnError, TurnEvent, TurnId, TurnRequest, Usage, WorkflowNode,
 };
 use crate::embedding::{EmbedTexts, EmbeddingPoolActor};
 use crate::finder::{Finder, Retrieved, SearchScope, ask};
@@ -27,6 +27,7 @@ use crate::ports::{PromptMessage, Sampling};
 use crate::prompt::{Exchange, PromptParts, place_of};
 use crate::query::readings;
 use crate::retrieval::RetrieverActor;
+use crate::storage::Storage;
 use crate::telemetry::{AttributionMethod, Measurement, Telemetry};
 use crate::turn_log::TurnLog;
 use crate::turn_queue::{Flow, Place};
@@ -71,6 +72,8 @@ pub struct TurnServices {
     pub settings: Arc<TurnSettings>,
     /// Resolves the names and globs of a request's `documents` to documents of the corpus.
     pub documents: Arc<dyn DocumentFilter>,
+    /// Cancels every turn, those that begin later too: the server stops, and there is no more time.
+    pub cut_off: CancelToken,
 }
 
 /// Resolves names and globs to documents.
@@ -157,7 +160,16 @@ impl Turn {
     pub async fn run(self) -> TurnOutcome {
         let (start, turn_id, telemetry) =
             (Instant::now(), self.request.turn_id.clone(), self.services.telemetry.clone());
-        let ended = AssertUnwindSafe(self.run_unguarded()).catch_unwind().await;
+        let (cut_off, cancel) = (self.services.cut_off.clone(), self.cancel.clone());
+        let mut running = std::pin::pin!(AssertUnwindSafe(self.run_unguarded()).catch_unwind());
+        let ended = tokio::select! {
+            biased;
+            () = cut_off.cancelled() => {
+                cancel.cancel();
+                running.await
+            }
+            ended = &mut running => ended,
+        };
         ended.unwrap_or_else(|panic| {
             tracing::error!(%turn_id, reason = panic_message(&*panic), "a turn panicked");
             telemetry.record(Measurement::WorkerRestarted { worker: "turn", cause: LossCause::Panic.as_str() });
@@ -169,12 +181,9 @@ impl Turn {
     async fn run_unguarded(mut self) -> TurnOutcome {
         let start = Instant::now();
         let deadline = Deadline::after(self.services.settings.time_limit);
-        let result = match self.scribe.begin().await {
-            Err(error) => Err(error),
-            Ok(()) => match self.answer(start, deadline).await {
-                Err(_) if self.cancel.is_cancelled() => Ok(self.cancelled_early(start)),
-                other => other,
-            },
+        let result = match self.answer(start, deadline).await {
+            Err(_) if self.cancel.is_cancelled() => Ok(self.cancelled_early(start)),
+            other => other,
         };
         let end = result.map_or_else(TurnEvent::Failed, |completion| TurnEvent::Completed(Box::new(completion)));
         let end = self.scribe.keep(end).await;
@@ -242,6 +251,8 @@ impl Turn {
                     draft.usage = usage;
                     return Ok(reason);
                 }
+                // Whoever stopped it keeps what was said, whatever happens to the engine in its last step.
+                GenerationEvent::Failed(_) if self.cancel.is_cancelled() => return Ok(FinishReason::Cancelled),
                 GenerationEvent::Failed(error) => return Err(error),
             }
         }
@@ -479,18 +490,12 @@ impl Scribe {
         Self { log, turn_id, path: Vec::new(), ended: false, keeper: None }
     }
 
-    /// The same, of a turn that goes into the store as well.
-    pub fn kept_by(mut self, keeper: Keeper) -> Self {
-        self.keeper = Some(keeper);
-        self
-    }
-
-    /// Stores the turn's beginning: before anybody can have seen an event of it.
-    async fn begin(&mut self) -> Result<(), TurnError> {
-        match &mut self.keeper {
-            Some(keeper) => keeper.begin().await,
-            None => Ok(()),
-        }
+    /// The same, of a turn that goes into the store as well: its beginning now, before anybody can see an event of it. Of one that
+    /// cannot be stored there is none, so its numbers stay free.
+    pub async fn kept(log: Arc<TurnLog>, storage: Storage, begin: TurnBegin) -> Result<Self, TurnError> {
+        let turn_id = begin.turn_id.clone();
+        let keeper = Keeper::begin(storage, begin).await?;
+        Ok(Self { log, turn_id, path: Vec::new(), ended: false, keeper: Some(keeper) })
     }
 
     /// Stores the turn as it will be once it ends with this event. What to end it with then: an answer that could not be stored

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use mentor_actors::admission::TurnKey;
 use mentor_actors::cancel::CancelToken;
 use mentor_actors::conversation::{Cancel, StartAdmitted, StartTurn};
 use mentor_actors::deadline::Deadline;
@@ -131,7 +132,7 @@ async fn a_waiting_turn_that_is_cancelled_is_gone_at_once_and_those_behind_it_mo
     // The engine stands still within its step all the while.
     assert_eq!(completion(&until_end(&mut second).await).finish_reason, FinishReason::Cancelled);
     assert_eq!(told(&mut third).await.0, 1);
-    while tutor.admission.admit(&question("next", "?"), 1).is_err() {
+    while tutor.admission.admit(&question("next", "?"), None, 1).is_err() {
         tokio::task::yield_now().await;
     }
     gate.open();
@@ -172,7 +173,9 @@ async fn asking_again_for_a_turn_that_is_in_the_program_needs_no_place() {
     let tutor = Tutor::start(Script { admission: 1, ..script });
     let mut first = ask(&tutor, "c", "a").await.unwrap();
     let request = question_of("c", "a");
-    assert!(tutor.admission.holds(&request.turn_id));
+    let conversation_id = ConversationId::parse("a").unwrap();
+    let key = TurnKey { owner: None, conversation_id, turn_id: request.turn_id.clone() };
+    assert!(tutor.admission.holds(&key));
     let conversation = tutor.open("a").await;
     let again = conversation.actor.send(StartAdmitted { request, admitted: None }).await.unwrap();
     gate.open();

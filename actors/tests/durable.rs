@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mentor_actors::conversation::{StartSibling, StartTurn};
-use mentor_actors::conversations::{CancelAll, Conversation, Delete};
+use mentor_actors::conversation::{StartAdmitted, StartSibling, StartTurn};
+use mentor_actors::conversations::{Conversation, Delete, ForgetOld, Moment};
 use mentor_actors::domain::*;
 use mentor_actors::ports::{ConversationStore as _, Role};
 use mentor_actors::queue::Lane;
@@ -134,24 +134,82 @@ async fn a_turn_is_stored_with_all_its_events_before_its_end_can_be_read() {
     assert_eq!(end.events, events);
 }
 
+/// Asks, and is refused.
+async fn refusal(conversation: &Conversation, request: TurnRequest) -> TurnError {
+    conversation.actor.send(StartTurn(request)).await.unwrap().unwrap_err()
+}
+
 #[actix::test]
-async fn a_store_that_takes_nothing_ends_the_turn_at_once_and_works_again_when_it_has_room() {
-    let tutor = Tutor::start(Script::default());
+async fn a_store_that_takes_nothing_refuses_the_question_at_once_and_takes_it_under_its_id_when_it_has_room() {
+    let kept = FakeConversations::default();
+    let tutor = Tutor::start(script(&kept));
     let conversation = tutor.open("c").await;
+    let mut events = ask(&conversation, "t0", "what is a heap?").await;
+    kept.is_full.store(true, Ordering::SeqCst);
+    let refused = refusal(&conversation, question("t1", "what is a list?")).await;
+    assert!(refused.code == ErrorCode::Unavailable && refused.retry_after.is_some(), "{refused:?}");
+    assert!(!conversation.state.is_busy() && tutor.storage.problem().is_some());
+    assert_eq!((tutor.begun.lock().unwrap().len(), tutor.admission.inside()), (1, 0));
+    kept.is_full.store(false, Ordering::SeqCst);
+    events.extend(ask(&conversation, "t1", "what is a list?").await);
+    completion(&events);
+    assert_eq!((tutor.storage.problem(), stored(&kept, "c").len()), (None, 2));
+
+    // No number was used for what never began: a restart finds each with the same event.
+    let after = Tutor::start(script(&kept));
+    let mut cursor = after.open("c").await.state.log.watch(0);
+    let restored: Vec<NumberedEvent> = std::iter::from_fn(|| cursor.try_next().unwrap()).collect();
+    assert_eq!(restored, events);
+    assert!(events.iter().enumerate().all(|(place, event)| event.seq == place as u64 + 1));
+}
+
+/// Polls a future once: what it sends at once is sent.
+async fn begin<F: Future>(mut future: std::pin::Pin<&mut F>) {
+    std::future::poll_fn(|task| {
+        assert!(future.as_mut().poll(task).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_change_that_nobody_waits_for_any_more_does_not_say_that_the_store_can_be_written() {
+    let tutor = Tutor::start(Script::default());
     tutor.kept.is_full.store(true, Ordering::SeqCst);
-    let events = ask(&conversation, "t1", "what is a heap?").await;
-    assert_eq!((events.len(), failure(&events).code), (1, ErrorCode::Unavailable));
-    assert!(tutor.begun.lock().unwrap().is_empty() && tutor.storage.problem().is_some());
-    tutor.kept.is_full.store(false, Ordering::SeqCst);
-    completion(&ask(&conversation, "t2", "what is a heap?").await);
-    assert_eq!((tutor.storage.problem(), stored(&tutor.kept, "c").len()), (None, 1));
+    refusal(&tutor.open("c").await, question("t", "what is a heap?")).await;
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let mut busy = Box::pin(tutor.storage.run(Lane::Interactive, move |_| {
+        let _told = held.recv();
+        Ok(())
+    }));
+    begin(busy.as_mut()).await;
+    let begun = TurnChange::Begin(turn_begin("d", std::time::SystemTime::now()));
+    let mut given_up = Box::pin(tutor.storage.change(begun));
+    begin(given_up.as_mut()).await;
+    drop(given_up);
+    drop(go_on);
+    busy.await.unwrap();
+    tutor.storage.flush().await.unwrap();
+    assert!(tutor.storage.problem().is_some());
+}
+
+fn turn_begin(conversation: &str, asked_at: std::time::SystemTime) -> TurnBegin {
+    TurnBegin {
+        conversation_id: ConversationId::parse(conversation).unwrap(),
+        owner: None,
+        turn_id: TurnId::parse("t").unwrap(),
+        parent: None,
+        question: "what is a heap?".into(),
+        asked_at,
+        first_seq: 1,
+    }
 }
 
 #[actix::test]
 async fn a_store_that_takes_nothing_is_tried_again_without_a_turn() {
     let tutor = Tutor::start(Script::default());
     tutor.kept.is_full.store(true, Ordering::SeqCst);
-    ask(&tutor.open("c").await, "t", "what is a heap?").await;
+    refusal(&tutor.open("c").await, question("t", "what is a heap?")).await;
     assert!(tutor.storage.probe().await.is_err() && tutor.storage.problem().is_some());
     tutor.kept.is_full.store(false, Ordering::SeqCst);
     tutor.storage.probe().await.unwrap();
@@ -185,16 +243,7 @@ fn failure_seq(events: &[NumberedEvent]) -> u64 {
 #[actix::test]
 async fn a_turn_that_was_running_when_the_program_was_killed_ends_with_an_error_above_all_its_numbers() {
     let kept = FakeConversations::default();
-    let begin = TurnBegin {
-        conversation_id: ConversationId::parse("c").unwrap(),
-        owner: None,
-        turn_id: TurnId::parse("t").unwrap(),
-        parent: None,
-        question: "what is a heap?".into(),
-        asked_at: std::time::SystemTime::now(),
-        first_seq: 1,
-    };
-    kept.clone().write(&[TurnChange::Begin(begin)]).unwrap();
+    kept.clone().write(&[TurnChange::Begin(turn_begin("c", std::time::SystemTime::now()))]).unwrap();
     let tutor = Tutor::start(script(&kept));
     let conversation = tutor.open("c").await;
     let mut cursor = conversation.state.log.watch(57);
@@ -280,6 +329,56 @@ async fn a_deleted_conversation_is_gone_with_its_running_turn() {
     assert_eq!(ask(&tutor.open("c").await, "t", "what is a list?").await[0].seq, 1, "its id may be used anew");
 }
 
+fn delete(owner: Option<Owner>) -> Delete {
+    Delete { id: ConversationId::parse("c").unwrap(), owner }
+}
+
+#[actix::test]
+async fn while_a_conversation_is_being_deleted_nobody_wakes_it_and_afterwards_it_begins_anew() {
+    let (ann, bob) = (Some(Owner::new("ann")), Some(Owner::new("bob")));
+    let tutor = Tutor::start(Script::default());
+    let conversation = tutor.open_for("c", ann.clone()).await.unwrap();
+    ask(&conversation, "t", "what is a heap?").await;
+    tutor.kept.removals.shut();
+    let deleting = tutor.conversations.send(delete(ann.clone()));
+    let meanwhile = async {
+        // The store is at the removal, and its actor has ended.
+        while conversation.actor.connected() {
+            tokio::task::yield_now().await;
+        }
+        for owner in [&ann, &bob] {
+            let refused = tutor.open_for("c", owner.clone()).await.err().unwrap();
+            assert!(refused.code == ErrorCode::Unavailable && refused.retry_after.is_some(), "{refused:?}");
+        }
+        let again = tutor.conversations.send(delete(ann.clone())).await.unwrap().unwrap_err();
+        assert_eq!(again.code, ErrorCode::Unavailable);
+        tutor.kept.removals.open();
+    };
+    let (deleted, ()) = tokio::join!(deleting, meanwhile);
+    deleted.unwrap().unwrap();
+    let anew = tutor.open_for("c", bob).await.unwrap();
+    assert_eq!(anew.state.log.last_seq(), 0, "nothing of the former one is in its log");
+    assert_eq!(ask(&anew, "t", "what is a list?").await[0].seq, 1);
+    assert_eq!(tutor.open_for("c", ann).await.err().unwrap().code, ErrorCode::NotFound);
+}
+
+#[actix::test]
+async fn a_turn_that_begins_after_the_cut_off_ends_at_once_and_is_stored() {
+    let (gate, kept) = (Arc::new(Gate::default()), FakeConversations::default());
+    let tutor = Tutor::start(Script { gate: gate.clone(), ..script(&kept) });
+    let conversation = tutor.open("c").await;
+    let request = question("t", "what is a heap?");
+    let admitted = Some(tutor.admission.admit(&request, None, 1).unwrap());
+    tutor.admission.close();
+    tutor.services.cut_off.cancel();
+    let mut cursor = conversation.actor.send(StartAdmitted { request, admitted }).await.unwrap().unwrap();
+    let events = until_end(&mut cursor).await;
+    assert_eq!(completion(&events).finish_reason, FinishReason::Cancelled);
+    tutor.admission.empty().await;
+    assert_eq!(stored(&kept, "c")[0].events, events);
+    gate.open();
+}
+
 #[actix::test]
 async fn a_house_that_closes_lets_running_turns_end_and_cuts_them_off_with_what_was_said() {
     let gate = Arc::new(Gate::default());
@@ -292,7 +391,7 @@ async fn a_house_that_closes_lets_running_turns_end_and_cuts_them_off_with_what_
     let other = tutor.open("d").await;
     let refused = other.actor.send(StartTurn(question("t", "what is a list?"))).await.unwrap().unwrap_err();
     assert!(refused.code == ErrorCode::Unavailable && refused.retry_after.is_some(), "{refused:?}");
-    tutor.conversations.send(CancelAll).await.unwrap();
+    tutor.services.cut_off.cancel();
     tutor.admission.empty().await;
     let events = until_end(&mut cursor).await;
     assert_eq!(completion(&events).finish_reason, FinishReason::Cancelled);
@@ -392,14 +491,66 @@ fn text_of(event: &TurnEvent) -> Option<&str> {
     }
 }
 
-#[actix::test]
-async fn idle_conversations_expire_and_others_stay() {
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// A store with a conversation from long ago.
+fn with_an_old_one() -> FakeConversations {
     let kept = FakeConversations::default();
-    let tutor = Tutor::start(script(&kept));
-    ask(&tutor.open("old").await, "t", "what is a heap?").await;
-    let mut store = kept.clone();
-    let now = std::time::SystemTime::now();
-    assert_eq!(store.remove_unchanged_since(now - Duration::from_secs(60), 10).unwrap(), 0);
-    assert_eq!(store.remove_unchanged_since(now + Duration::from_secs(60), 10).unwrap(), 1);
-    assert!(stored(&kept, "old").is_empty());
+    kept.clone().write(&[TurnChange::Begin(turn_begin("old", std::time::UNIX_EPOCH + DAY))]).unwrap();
+    kept
+}
+
+/// As if the hour after the last look had passed.
+async fn forget_old(tutor: &Tutor, now: Moment) -> usize {
+    tutor.conversations.send(ForgetOld(now)).await.unwrap()
+}
+
+fn later(by: Duration) -> Moment {
+    let now = Moment::now();
+    Moment { date: now.date + by, instant: now.instant + by }
+}
+
+#[actix::test]
+async fn old_conversations_are_forgotten_when_the_program_starts_and_others_stay() {
+    let kept = with_an_old_one();
+    ask(&Tutor::start(script(&kept)).open("new").await, "t", "what is a heap?").await;
+    let tutor = Tutor::start(Script { keep: Some(DAY), ..script(&kept) });
+    let forgotten = async {
+        while !stored(&kept, "old").is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(settings().time_limit, forgotten).await.expect("it is still there");
+    assert_eq!(stored(&kept, "new").len(), 1);
+    drop(tutor);
+    let kept = with_an_old_one();
+    let for_ever = Tutor::start(script(&kept));
+    assert_eq!((forget_old(&for_ever, later(DAY * 1_000)).await, stored(&kept, "old").len()), (0, 1));
+}
+
+#[actix::test]
+async fn an_old_conversation_in_memory_is_forgotten_with_what_memory_has_of_it_unless_a_turn_runs() {
+    let gate = Gate::opened();
+    let tutor = Tutor::start(Script { keep: Some(DAY), gate: gate.clone(), ..Script::default() });
+    let (idle, busy) = (tutor.open("idle").await, tutor.open("busy").await);
+    ask(&idle, "t", "what is a heap?").await;
+    gate.shut();
+    let mut cursor = start(&busy, question("t", "what is a heap?")).await;
+    assert_eq!(forget_old(&tutor, later(DAY * 2)).await, 1);
+    assert!(!idle.actor.connected() && stored(&tutor.kept, "idle").is_empty());
+    assert_eq!(tutor.open("idle").await.state.log.last_seq(), 0);
+    gate.open();
+    completion(&until_end(&mut cursor).await);
+    assert_eq!(stored(&tutor.kept, "busy").len(), 1);
+}
+
+#[actix::test]
+async fn a_date_that_jumps_ahead_costs_no_conversation() {
+    let tutor = Tutor::start(Script { keep: Some(DAY), ..Script::default() });
+    ask(&tutor.open("c").await, "t", "what is a heap?").await;
+    let jumped = Moment { date: later(DAY * 1_000).date, ..Moment::now() };
+    assert_eq!(forget_old(&tutor, jumped).await, 0);
+    assert_eq!(stored(&tutor.kept, "c").len(), 1);
+    assert_eq!(forget_old(&tutor, Moment::now()).await, 0, "put right again, which is a jump as well");
+    assert_eq!(forget_old(&tutor, later(DAY * 2)).await, 1);
 }

@@ -68,7 +68,6 @@ fn breaking() -> Vec<(&'static str, TurnRequest, bool)> {
         ("embed", broken("poison"), true),
         ("generate", broken(BREAK_BEGIN), true),
         ("generate", broken(BREAK_STEP), true),
-        ("conversations", broken(BREAK_STORE), true),
         ("search", broken(BREAK_SEARCH), false),
         ("turn", TurnRequest { options, ..broken("what is a heap?") }, false),
     ]
@@ -87,6 +86,16 @@ async fn a_panic_costs_one_turn_wherever_it_is() {
         let restarts: u64 = tutor.health.iter().map(|health| health.restarts()).sum();
         assert_eq!(restarts, u64::from(rebuilt), "{part}");
     }
+}
+
+#[actix::test]
+async fn a_panic_of_the_store_refuses_the_question_which_may_be_asked_again_under_its_id() {
+    let tutor = Tutor::start(Script::default());
+    assert_can_be_tried_again(&ask(&tutor, "c", question("t", BREAK_STORE)).await.unwrap_err());
+    until(|| problems(&tutor).is_empty()).await;
+    let events = ask(&tutor, "c", question("t", "what is a heap?")).await.unwrap();
+    assert_eq!((completion(&events).finish_reason, events[0].seq), (FinishReason::Stop, 1));
+    assert_eq!(tutor.storage.health().restarts(), 1);
 }
 
 #[actix::test]

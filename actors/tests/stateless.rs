@@ -15,7 +15,7 @@ use support::*;
 
 fn start(tutor: &Tutor, request: TurnRequest) -> Result<StatelessTurn, TurnError> {
     let earlier = Exchange { question: "what is a heap?".into(), read: None, answer: "A tree in an array.".into() };
-    let admitted = tutor.admission.admit(&request, 100)?;
+    let admitted = tutor.admission.admit(&request, None, 100)?;
     Ok(StatelessTurn::start(&tutor.services, admitted, vec![earlier], request))
 }
 
@@ -75,6 +75,21 @@ async fn a_turn_that_is_dropped_is_cancelled_and_gives_its_place_back() {
     gate.open();
     let mut next = place(&tutor).await;
     assert!(matches!(end_of(&mut next).await, TurnEvent::Completed(_)));
+}
+
+#[actix::test]
+async fn at_the_cut_off_it_ends_with_what_was_said() {
+    let gate = Arc::new(Gate::default());
+    let tutor = Tutor::start(Script { gate: gate.clone(), ..Script::default() });
+    let mut turn = start(&tutor, question("t", "what is a heap?")).unwrap();
+    gate.permit(1);
+    while !matches!(turn.next().await.unwrap().event, TurnEvent::Token(_)) {}
+    tutor.admission.close();
+    tutor.services.cut_off.cancel();
+    let TurnEvent::Completed(done) = end_of(&mut turn).await else { panic!("the turn failed") };
+    assert_eq!((done.finish_reason, done.answer.as_str()), (FinishReason::Cancelled, "A binary heap "));
+    tutor.admission.empty().await;
+    gate.open();
 }
 
 #[actix::test]

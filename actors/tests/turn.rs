@@ -173,6 +173,23 @@ async fn a_cancel_keeps_what_was_said_and_frees_the_conversation() {
 }
 
 #[actix::test]
+async fn an_engine_that_fails_in_the_step_of_the_cancel_costs_nothing_of_what_was_said() {
+    let gate = Arc::new(Gate::default());
+    let script = Script { gate: gate.clone(), engine_fails_at_step: Some(2), ..Script::default() };
+    let tutor = Tutor::start(script);
+    let conversation = tutor.open("c").await;
+    let mut cursor = conversation.actor.send(StartTurn(question("t", "what is a heap?"))).await.unwrap().unwrap();
+    gate.permit(1);
+    while !matches!(cursor.next().await.unwrap().event, TurnEvent::Token(_)) {}
+    conversation.actor.send(Cancel { turn_id: None }).await.unwrap();
+    gate.permit(1);
+    let events = until_end(&mut cursor).await;
+    let done = completion(&events);
+    assert_eq!((done.finish_reason, done.answer.as_str()), (FinishReason::Cancelled, "A binary heap "));
+    gate.open();
+}
+
+#[actix::test]
 async fn a_turn_nobody_watches_is_cancelled() {
     let gate = Arc::new(Gate::default());
     let tutor = Tutor::start(Script { gate: gate.clone(), ..Script::default() });

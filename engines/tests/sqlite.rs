@@ -182,8 +182,12 @@ fn a_file_answers_as_memory_does_also_when_it_is_opened_again() {
 
     for store in [&mut memory as &mut dyn ConversationStore, &mut file] {
         assert!(store.remove(&conversation("c")).unwrap() && !store.remove(&conversation("c")).unwrap());
-        assert_eq!(store.remove_unchanged_since(at(601), 10).unwrap(), 1);
-        assert_eq!(store.remove_unchanged_since(at(601), 10).unwrap(), 0);
+        let old = store.unchanged_since(at(601), 10).unwrap();
+        assert_eq!(old.len(), 1);
+        assert_eq!(store.remove_unchanged(&old, at(0)).unwrap(), 0, "it has changed since then");
+        assert_eq!(store.remove_unchanged(&[], at(601)).unwrap(), 0);
+        assert_eq!(store.remove_unchanged(&old, at(601)).unwrap(), 1);
+        assert!(store.unchanged_since(at(601), 10).unwrap().is_empty());
     }
     assert_eq!(all_of(&mut file), all_of(&mut memory));
 }

@@ -14,7 +14,7 @@ use crate::cli::seconds;
 use crate::failure::{Failure, within};
 use crate::figures::Figures;
 use crate::frame::AskOptions;
-use crate::http::Connection;
+use crate::http::{Connection, Response};
 use crate::limits::Limit;
 use crate::process::{Process, Usage};
 use crate::questions::Questions;
@@ -128,17 +128,34 @@ impl Bench {
     /// # Errors
     /// When that fails, or the status is not 200.
     pub async fn get(&self, path: &str) -> Result<Vec<u8>, Failure> {
-        let address = &self.common.url;
-        let getting = async {
-            let opened = Connection::open(address.authority()).await;
-            let mut connection = opened.map_err(|error| Failure::connecting(&error))?;
-            connection.get(&address.target(path)).await.map_err(|error| Failure::lost(&error))
-        };
-        let response = within(self.common.connect_deadline, "a request", getting).await?;
+        let response = self.exchange(path, None).await?;
         match response.status {
             200 => Ok(response.body),
             status => Err(Failure::new(format!("http_{status}"), format!("GET {path} was answered {status}"))),
         }
+    }
+
+    /// Posts an empty object, on a connection of its own; the status.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub async fn post(&self, path: &str) -> Result<u16, Failure> {
+        Ok(self.exchange(path, Some("{}")).await?.status)
+    }
+
+    async fn exchange(&self, path: &str, json: Option<&str>) -> Result<Response, Failure> {
+        let address = &self.common.url;
+        let asking = async {
+            let opened = Connection::open(address.authority()).await;
+            let mut connection = opened.map_err(|error| Failure::connecting(&error))?;
+            let target = address.target(path);
+            let answered = match json {
+                None => connection.get(&target).await,
+                Some(json) => connection.post(&target, json).await,
+            };
+            answered.map_err(|error| Failure::lost(&error))
+        };
+        within(self.common.connect_deadline, "a request", asking).await
     }
 
     /// The answers of a conversation that are stored, by their turns.

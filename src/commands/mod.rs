@@ -13,6 +13,7 @@ mod eval;
 mod ingest;
 mod keys;
 mod re_embed;
+mod rescue;
 mod search;
 mod serve;
 mod stats;

@@ -22,6 +22,8 @@ use crate::materials::{Materials, UploadLimits};
 use crate::metrics::Metrics;
 use crate::open_files;
 
+use super::rescue::Rescue;
+
 /// How often keys and certificates are looked at for changes.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -37,7 +39,7 @@ pub fn serve(config: &Config, arguments: &ServeArgs) -> anyhow::Result<u8> {
     open_files::allow(config.max_connections);
     let guard = Arc::new(Guard::open(config.guard(), Clock::default())?);
     refuse_exposure(&guard, listener.local_addr()?)?;
-    let watch = Watch::new(arguments)?;
+    let (watch, has_parent) = (Watch::new(arguments)?, arguments.has_parent);
     let tutor = match arguments.fake_generator {
         None => engines::for_answers(config, &watch.telemetry)?,
         Some(rate) => {
@@ -48,10 +50,18 @@ pub fn serve(config: &Config, arguments: &ServeArgs) -> anyhow::Result<u8> {
     let names = tutor.names();
     watch.metrics.set_build_info(&names.generator, &names.embedder, &names.execution_provider);
     let keeper = ConversationKeeper::in_data_dir(config, &watch.telemetry)?;
-    let result = actix::System::new().block_on(run(config, &tutor, &keeper, watch, guard, listener, start));
+    let result =
+        actix::System::new().block_on(run(config, &tutor, &keeper, watch, guard, listener, Life { start, has_parent }));
     tutor.stop();
     keeper.stop();
     result.map(|()| 0)
+}
+
+/// How this process came to be.
+struct Life {
+    start: Instant,
+    /// Whether somebody starts another one when it dies.
+    has_parent: bool,
 }
 
 async fn run(
@@ -61,21 +71,24 @@ async fn run(
     Watch { metrics, telemetry, faults }: Watch,
     guard: Arc<Guard>,
     listener: TcpListener,
-    start: Instant,
+    Life { start, has_parent }: Life,
 ) -> anyhow::Result<()> {
     log_sampling(config, tutor);
     let storage = keeper.storage.clone();
     let actors = tutor.start_actors(config, &storage, &telemetry);
     let drain = Drain {
         admission: actors.admission.clone(),
-        conversations: actors.conversations.clone(),
+        cut_off: actors.services.cut_off.clone(),
         storage: storage.clone(),
     };
     let mut workers = tutor.health();
     workers.push(storage.health());
     workers.extend(actors.health);
     let materials = materials(config);
-    let (jobs, ingest) = Jobs::start(folder_ingest(config, tutor, &metrics), config.max_jobs)?;
+    let (jobs, ingest) = Jobs::start(folder_ingest(config, tutor, &metrics), config.max_jobs, &telemetry)?;
+    workers.push(ingest.health());
+    let step_deadline = Duration::from_secs(config.step_deadline_s);
+    let rescue = has_parent.then(|| Rescue::start(workers.clone(), step_deadline)).transpose()?;
     let shutdown = CancelToken::default();
     let address = listener.local_addr()?;
     let doors = Doors {
@@ -88,7 +101,7 @@ async fn run(
         jobs,
         materials,
         workers,
-        step_deadline: Duration::from_secs(config.step_deadline_s),
+        step_deadline,
         faults,
         problems: tutor.generator.problem.iter().cloned().collect(),
         metrics,
@@ -113,6 +126,7 @@ async fn run(
     tracing::info!("stopping: no question is taken any more, running answers get their end");
     drain.run(Duration::from_secs(config.drain_seconds), signals.next()).await;
     refreshing.abort();
+    drop(rescue);
     shutdown.cancel();
     // At once: streams of a job's events end with the job.
     let (ended, ()) = tokio::join!(tokio::task::spawn_blocking(|| ingest.stop(JOB_PATIENCE)), handle.stop(true));

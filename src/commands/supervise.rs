@@ -1,6 +1,7 @@
 //! `mentor serve --supervised`: a parent that starts the server again when it dies.
 //!
-//! Errors of a GPU, and some of llama.cpp's own, end the process: nothing inside it can recover. The parent holds no model and
+//! Errors of a GPU, and some of llama.cpp's own, end the process: nothing inside it can recover. What hangs or used up its restarts
+//! ends the process itself, see `rescue`. The parent holds no model and
 //! no socket, so there is little in it that could fail.
 
 use std::collections::VecDeque;
@@ -13,6 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The flag that makes a parent of the program.
 pub const SUPERVISED: &str = "--supervised";
+
+/// The flag that tells the server that it has a parent.
+const HAS_PARENT: &str = "--has-parent";
 
 /// Deaths that are forgiven: a server that dies more often has a fault that starting it again does not mend.
 const BUDGET: RestartBudget =
@@ -43,7 +47,7 @@ async fn one_life() -> anyhow::Result<ExitStatus> {
     let program = std::env::current_exe().context("cannot find the program's own file")?;
     let arguments = std::env::args_os().skip(1).filter(|argument| argument != SUPERVISED);
     let mut command = Command::new(program);
-    command.args(arguments);
+    command.args(arguments).arg(HAS_PARENT);
     end_with_parent(&mut command);
     let mut child = command.spawn().context("cannot start the server")?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -131,6 +131,8 @@ pub struct Asked<'a> {
     pub headers: &'a HeaderMap,
     /// The router's pattern for it, if it has one.
     pub pattern: Option<&'a str>,
+    /// Whether a browser asks what another site's page may send; nothing is done for that.
+    pub is_preflight: bool,
     /// The other end of the connection.
     pub peer: IpAddr,
 }
@@ -248,11 +250,7 @@ impl Guard {
             self.check_local(asked)?;
         }
         self.check_origin(asked)?;
-        let needed = access(asked.method, asked.pattern);
-        if needed == Access::Nobody {
-            let message = format!("there is no {} {}", asked.method, asked.uri.path());
-            return Err(TurnError::new(ErrorCode::NotFound, message));
-        }
+        let needed = if asked.is_preflight { Access::Open } else { access(asked.method, asked.pattern) };
         let address = Payer::Address(self.proxies.client(asked.peer, asked.headers).into());
         let principal = match mode {
             Mode::Local | Mode::Everybody => Principal::Anybody,
@@ -264,8 +262,14 @@ impl Guard {
             Principal::Anybody | Principal::Stranger => Some(address),
         };
         let client = Client::new(self, principal, payer);
-        // Before the refusals below: who tries keys is counted, too.
-        client.admit_frame()?;
+        // Before the refusals below: who tries keys or addresses is counted, too.
+        if needed != Access::Uncounted {
+            client.admit_frame()?;
+        }
+        if needed == Access::Nobody {
+            let message = format!("there is no {} {}", asked.method, asked.uri.path());
+            return Err(TurnError::new(ErrorCode::NotFound, message));
+        }
         allow(needed, client.principal())?;
         let place = self.place(&client, asked.peer)?;
         Ok(Admitted { client, place })
@@ -350,7 +354,7 @@ impl Guard {
 
 fn allow(needed: Access, principal: &Principal) -> Result<(), TurnError> {
     match (needed, principal) {
-        (Access::Open, _) | (Access::AnyKey, Principal::Anybody | Principal::Key(_)) => Ok(()),
+        (Access::Open | Access::Uncounted, _) | (Access::AnyKey, Principal::Anybody | Principal::Key(_)) => Ok(()),
         (_, Principal::Stranger) => Err(TurnError::new(ErrorCode::Unauthorized, "a valid API key is needed")),
         (Access::Needs(scope), principal) if principal.may(scope) => Ok(()),
         (Access::Needs(scope), _) => {

@@ -9,6 +9,8 @@ use super::scope::Scope;
 pub enum Access {
     /// Nothing: it shows nobody's data and changes nothing.
     Open,
+    /// The same, and it is not counted: whoever looks after the process hears that it lives, however much is asked from there.
+    Uncounted,
     /// Any live key.
     AnyKey,
     /// A key that may do this.
@@ -17,13 +19,13 @@ pub enum Access {
     Nobody,
 }
 
-use Access::{AnyKey, Needs, Nobody, Open};
+use Access::{AnyKey, Needs, Nobody, Open, Uncounted};
 
 /// Patterns as the router has them; `/*` at the end stands for everything below. The first row that fits holds; `None` is every
 /// method.
 const TABLE: &[(Option<Method>, &str, Access)] = &[
     (Some(Method::GET), "/", Open),
-    (Some(Method::GET), "/livez", Open),
+    (Some(Method::GET), "/livez", Uncounted),
     (Some(Method::GET), "/readyz", Open),
     (Some(Method::GET), "/api/health", Needs(Scope::Metrics)),
     (Some(Method::GET), "/metrics", Needs(Scope::Metrics)),
@@ -51,11 +53,11 @@ const TABLE: &[(Option<Method>, &str, Access)] = &[
     (None, "/api/ingest/*", Needs(Scope::Ingest)),
 ];
 
-/// What a request to that pattern needs; `None` is an address that the router does not know.
+/// What a request to that pattern needs; `None` is an address that the router does not know. Nobody gets behind that: should the
+/// router know it after all, no door stands open.
 #[must_use]
 pub fn access(method: &Method, pattern: Option<&str>) -> Access {
-    // Nothing is behind it but the answer that nothing is.
-    let Some(pattern) = pattern else { return Open };
+    let Some(pattern) = pattern else { return Nobody };
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let fits = |(of, path, _): &&(Option<Method>, &str, Access)| {
         let same_path = match path.strip_suffix("/*") {
@@ -75,7 +77,7 @@ mod tests {
     fn every_address_asks_for_its_scope() {
         let cases = [
             (Method::GET, "/", Open),
-            (Method::GET, "/livez", Open),
+            (Method::GET, "/livez", Uncounted),
             (Method::GET, "/readyz", Open),
             (Method::GET, "/api/health", Needs(Scope::Metrics)),
             (Method::GET, "/metrics", Needs(Scope::Metrics)),
@@ -108,6 +110,6 @@ mod tests {
         ] {
             assert_eq!(access(&method, Some(pattern)), Nobody, "{method} {pattern}");
         }
-        assert_eq!(access(&Method::GET, None), Open);
+        assert_eq!(access(&Method::GET, None), Nobody);
     }
 }

@@ -65,8 +65,14 @@ impl Scene {
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         }
-        let asked =
-            Asked { method: &method, uri: &uri, headers: &map, pattern: Some(uri.path()), peer: peer.parse().unwrap() };
+        let asked = Asked {
+            method: &method,
+            uri: &uri,
+            headers: &map,
+            pattern: Some(uri.path()),
+            is_preflight: false,
+            peer: peer.parse().unwrap(),
+        };
         self.guard.admit(&asked).map_err(|error| error.code)
     }
 }

@@ -10,7 +10,8 @@ use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 
-use crate::guard::Guard;
+use super::idle::Watched;
+use crate::guard::{Guard, Patience};
 
 /// How often a waiting handler looks.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -43,6 +44,10 @@ pub fn remember(connection: &dyn Any, extensions: &mut Extensions, guard: &Guard
     let connection = Connection(stream.as_raw_fd());
     connection.limit_stuck_time();
     extensions.insert(connection);
+    if let Some(socket) = connection.socket() {
+        let Patience { head, idle, .. } = guard.patience();
+        extensions.insert(Watched::new(idle + head, move || connection.shut_down_if(socket)));
+    }
     match stream.peer_addr().map(|peer| guard.admit_connection(peer.ip())) {
         Ok(Ok(place)) => drop(extensions.insert(place)),
         Ok(Err(address)) => {
@@ -63,6 +68,25 @@ fn shut_down(stream: &TcpStream) {
 }
 
 impl Connection {
+    /// The number of the socket, which no other one gets: a descriptor is given again as soon as it is closed.
+    fn socket(self) -> Option<libc::ino_t> {
+        let mut status = std::mem::MaybeUninit::<libc::stat>::zeroed();
+        // SAFETY: the pointer is to memory of the type that is written there; a closed descriptor is an error that is returned.
+        let asked = unsafe { libc::fstat(self.0, status.as_mut_ptr()) };
+        // SAFETY: zeroes are a valid `stat`, and the call has filled it in.
+        (asked == 0).then(|| unsafe { status.assume_init() }.st_ino)
+    }
+
+    /// Closes both ways, unless the descriptor is another connection's by now. For the connection's own thread, which alone could
+    /// close it in between.
+    fn shut_down_if(self, socket: libc::ino_t) {
+        if self.socket() == Some(socket) {
+            tracing::debug!("a connection without a whole request is shut down");
+            // SAFETY: only integers are passed, and the descriptor is this connection's.
+            unsafe { libc::shutdown(self.0, libc::SHUT_RDWR) };
+        }
+    }
+
     /// Ends when the client has closed its side.
     pub async fn closed(self) {
         while self.is_open() {

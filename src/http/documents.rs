@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use mentor_actors::domain::{DocumentId, ErrorCode, TurnError};
 use serde::Deserialize;
 
+use super::health::in_time;
 use super::multipart::{Multipart, Part};
 use super::rest::unreadable;
 use super::wire::administration as wire;
@@ -27,7 +28,7 @@ const ENVELOPE_BYTES: u64 = 16 << 10;
 
 /// `GET /api/documents`.
 pub async fn list(doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
-    let documents = doors.store.documents().await.map_err(unreadable)?;
+    let documents = in_time(doors.store.documents()).await.map_err(unreadable)?;
     Ok(HttpResponse::Ok().json(wire::documents(&documents, doors.materials.limits())))
 }
 
@@ -142,7 +143,7 @@ pub async fn remove(id: web::Path<String>, doors: web::Data<Doors>) -> Result<Ht
 }
 
 async fn exists(doors: &Doors, id: &DocumentId) -> Result<bool, TurnError> {
-    let stored = doors.store.documents().await.unwrap_or_default();
+    let stored = in_time(doors.store.documents()).await.unwrap_or_default();
     if stored.iter().any(|record| record.id == *id) {
         return Ok(true);
     }

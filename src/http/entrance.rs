@@ -3,9 +3,9 @@
 
 use actix::Addr;
 use actix::dev::Request;
-use mentor_actors::admission::Admitted;
+use mentor_actors::admission::{Admitted, TurnKey};
 use mentor_actors::conversation::{ConversationActor, StartAdmitted};
-use mentor_actors::domain::{TurnError, TurnRequest};
+use mentor_actors::domain::{ConversationId, Owner, TurnError, TurnRequest};
 
 use super::Doors;
 use crate::guard::{Charge, Client};
@@ -31,22 +31,34 @@ pub fn count(doors: &Doors, client: &Client, mut turn: TurnRequest) -> Result<(T
     Ok((turn, charge))
 }
 
-/// A place for a question.
+/// A place for a question of no conversation.
 ///
 /// # Errors
 /// `overloaded` when there is none, `unavailable` when the server is stopping.
 pub fn place(doors: &Doors, turn: &TurnRequest) -> Result<Admitted, TurnError> {
-    doors.admission.admit(turn, doors.services.expected_prompt_tokens(turn))
+    doors.admission.admit(turn, None, doors.services.expected_prompt_tokens(turn))
 }
 
 /// Counts a question of a conversation and gives it a place, unless it is in the program already, or `resumes` what was begun.
 ///
 /// # Errors
 /// As [`count`] and [`place`]; nothing is counted then.
-pub fn let_in(doors: &Doors, client: &Client, turn: TurnRequest, resumes: bool) -> Result<LetIn, TurnError> {
+pub fn let_in(
+    doors: &Doors,
+    client: &Client,
+    conversation_id: &ConversationId,
+    turn: TurnRequest,
+    resumes: bool,
+) -> Result<LetIn, TurnError> {
     let (turn, mut charge) = count(doors, client, turn)?;
-    let is_known = resumes || doors.admission.holds(&turn.turn_id);
-    let admitted = if is_known { Ok(None) } else { place(doors, &turn).map(Some) };
+    let key = TurnKey {
+        owner: client.owner().as_deref().map(Owner::new),
+        conversation_id: conversation_id.clone(),
+        turn_id: turn.turn_id.clone(),
+    };
+    let tokens = doors.services.expected_prompt_tokens(&turn);
+    let is_known = resumes || doors.admission.holds(&key);
+    let admitted = if is_known { Ok(None) } else { doors.admission.admit(&turn, Some(key), tokens).map(Some) };
     match admitted {
         Ok(admitted) => Ok(LetIn { turn, charge, admitted }),
         Err(error) => {

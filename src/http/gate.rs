@@ -19,6 +19,7 @@ use mentor_actors::cancel::CancelToken;
 use mentor_actors::domain::TurnError;
 use tokio::time::Instant;
 
+use super::idle::{InFlight, Watched};
 use super::{ApiError, refusal};
 use crate::guard::{self, Asked, Client, Guard, Place, Principal, policy};
 
@@ -42,6 +43,7 @@ pub async fn admit<B: MessageBody + 'static>(
     let Some(guard) = request.app_data::<web::Data<Guard>>().cloned() else {
         return Err(actix_web::error::ErrorInternalServerError("there is no guard"));
     };
+    let in_flight = request.conn_data::<Watched>().map(Watched::begin);
     let site = guard.listed_origin(request.headers()).map(ToString::to_string);
     let mut response = match examine(&guard, &request) {
         Err(error) => {
@@ -54,7 +56,7 @@ pub async fn admit<B: MessageBody + 'static>(
             request.extensions_mut().insert(client);
             hurry(&mut request, guard.patience().body);
             let response = next.call(request).await?;
-            response.map_body(|head, body| Held::new(body, head.status, ended, place)).map_into_left_body()
+            response.map_body(|head, body| Held::new(body, head.status, ended, (place, in_flight))).map_into_left_body()
         }
     };
     tell_site(response.headers_mut(), site);
@@ -63,7 +65,7 @@ pub async fn admit<B: MessageBody + 'static>(
 
 fn examine(guard: &Guard, request: &ServiceRequest) -> Result<guard::Admitted, ApiError> {
     guard::check_head(request.uri(), request.headers()).map_err(ApiError::large_head)?;
-    let pattern = if is_preflight(request) { None } else { request.match_pattern() };
+    let pattern = pattern(request);
     // A socket without a peer is not one of the network; there is none here.
     let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let asked = Asked {
@@ -71,6 +73,7 @@ fn examine(guard: &Guard, request: &ServiceRequest) -> Result<guard::Admitted, A
         uri: request.uri(),
         headers: request.headers(),
         pattern: pattern.as_deref(),
+        is_preflight: is_preflight(request),
         peer,
     };
     let refuse = |error: TurnError| {
@@ -78,6 +81,12 @@ fn examine(guard: &Guard, request: &ServiceRequest) -> Result<guard::Admitted, A
         ApiError::from(error)
     };
     guard.admit(&asked).map_err(refuse)
+}
+
+/// The route that the router will choose. [`ServiceRequest::match_pattern`] looks at the path as it was sent before it has been
+/// routed, but the router at its decoded form: `/%61pi/chat` would be no route for the one and `/api/chat` for the other.
+pub fn pattern(request: &ServiceRequest) -> Option<String> {
+    request.resource_map().match_pattern(request.match_info().unprocessed())
 }
 
 /// A browser asks whether another site's page may send something; it sends no key with that.
@@ -129,17 +138,20 @@ fn ended(principal: &Principal) -> Option<CancelToken> {
     }
 }
 
-/// A response that holds its client's place, and ends early with its client's key when it is a stream.
+/// What is held while a response lasts: its client's place, and that its connection is in use.
+type Holding = (Option<Place>, Option<InFlight>);
+
+/// A response that holds its client's place and its connection, and ends early with its client's key when it is a stream.
 pub struct Held<B> {
     body: Option<Pin<Box<B>>>,
     size: BodySize,
     ended: Option<Pin<Box<dyn Future<Output = ()>>>>,
     farewell: Option<web::Bytes>,
-    _place: Option<Place>,
+    _holding: Holding,
 }
 
 impl<B: MessageBody> Held<B> {
-    fn new(body: B, status: StatusCode, ended: Option<CancelToken>, place: Option<Place>) -> Self {
+    fn new(body: B, status: StatusCode, ended: Option<CancelToken>, holding: Holding) -> Self {
         let size = body.size();
         let ended = ended.filter(|_| size == BodySize::Stream);
         let is_socket = status == StatusCode::SWITCHING_PROTOCOLS;
@@ -148,7 +160,7 @@ impl<B: MessageBody> Held<B> {
             size,
             ended: ended.map(|ended| Box::pin(async move { ended.cancelled().await }) as _),
             farewell: is_socket.then(|| web::Bytes::from_static(CLOSE_NOT_ALLOWED)),
-            _place: place,
+            _holding: holding,
         }
     }
 }

@@ -77,8 +77,13 @@ async fn look(doors: &Doors) -> (Option<CorpusStats>, Vec<String>) {
 }
 
 async fn stats(doors: &Doors) -> Result<CorpusStats, EngineError> {
+    in_time(doors.store.stats()).await
+}
+
+/// What the store says, unless it takes too long for anybody who waits.
+pub(super) async fn in_time<T>(asking: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
     let silent = |_| Err(EngineError::Failed(format!("it says nothing for {} s", STORE_PATIENCE.as_secs())));
-    tokio::time::timeout(STORE_PATIENCE, doors.store.stats()).await.unwrap_or_else(silent)
+    tokio::time::timeout(STORE_PATIENCE, asking).await.unwrap_or_else(silent)
 }
 
 /// Everything that is measured, for Prometheus.

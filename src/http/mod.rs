@@ -10,6 +10,7 @@ mod faults;
 mod feedback;
 mod gate;
 mod health;
+mod idle;
 mod jobs;
 mod multipart;
 mod openai;
@@ -223,7 +224,7 @@ async fn measure(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let start = Instant::now();
-    let route = request.match_pattern().unwrap_or_else(|| "other".into());
+    let route = gate::pattern(&request).unwrap_or_else(|| "other".into());
     let metrics = request.app_data::<web::Data<Doors>>().map(|doors| doors.metrics.clone());
     let response = next.call(request).await;
     let status = match &response {

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::connection::Connection;
 use super::entrance::{self, LetIn};
 use super::wire::{self, AskBody, SearchBody};
-use super::{ApiError, Doors, body, owner, sse};
+use super::{ApiError, Doors, body, health, owner, sse};
 use crate::guard::{Charge, Client};
 
 /// `POST /api/chat`.
@@ -36,7 +36,8 @@ pub async fn chat(
     let abandon_after = if streams { doors.abandon_after } else { Duration::ZERO };
     let turn = body::turn_request(asked, doors.limits, abandon_after)?;
     let turn_id = turn.turn_id.clone();
-    let LetIn { turn, mut charge, admitted } = entrance::let_in(&doors, &client, turn, after.is_some())?;
+    let LetIn { turn, mut charge, admitted } =
+        entrance::let_in(&doors, &client, &conversation_id, turn, after.is_some())?;
     let started = async {
         let conversation = doors.open(conversation_id, owner(&request)).await?;
         entrance::start(&conversation.actor, turn, admitted).await.unwrap_or_else(|_| Err(conversation_gone()))
@@ -105,7 +106,7 @@ pub async fn search(client: Client, payload: web::Payload, doors: web::Data<Door
 
 /// `GET /api/stats`.
 pub async fn stats(doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
-    let corpus = doors.store.stats().await.map_err(unreadable)?;
+    let corpus = health::in_time(doors.store.stats()).await.map_err(unreadable)?;
     Ok(HttpResponse::Ok().json(wire::stats(&corpus, &doors.models, doors.metrics.conversations_now())))
 }
 

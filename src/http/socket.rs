@@ -12,7 +12,7 @@ use mentor_actors::turn_log::{Cursor, Lagged};
 use std::time::{Duration, Instant};
 
 use super::body::{self, MAX_JSON_BYTES};
-use super::connection::{Connection, TAKES_NOTHING};
+use super::connection::Connection;
 use super::entrance::{self, LetIn};
 use super::websocket::{self, Fault, Incoming, Messages};
 use super::wire::{self, AskBody, ClientFrame, SiblingBody};
@@ -29,6 +29,12 @@ const SILENT_BEATS: u32 = 3;
 /// How long a client may take to agree to the end of its connection. Were it closed at once, what the client has just sent would make
 /// its system discard what it has not read yet: the last events, and why there are no more.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Frames that are refused one after the other, because the client sent too many: one that goes on is not listening.
+const MAX_REFUSALS: usize = 100;
+
+/// Control frames between two heartbeats. Clients send one in some seconds, and answer ours.
+const MAX_CONTROL_FRAMES: usize = 100;
 
 /// Events handed to the connection before it gets a chance to write them out.
 const EVENTS_AT_ONCE: u32 = 32;
@@ -70,6 +76,7 @@ fn start(
         doors,
         client,
         charge: None,
+        ended: None,
         id,
         owner: owner(&request),
         connection: request.conn_data::<Connection>().copied(),
@@ -81,6 +88,8 @@ fn start(
         stood_still: false,
         sent_before: None,
         messages,
+        refusals: 0,
+        control_frames: 0,
         is_closing: false,
     };
     ws::WsResponseBuilder::new(socket, &request, frames).frame_size(MAX_JSON_BYTES).start()
@@ -93,6 +102,8 @@ struct Socket {
     client: Client,
     /// What was counted for the last question, until its answer has ended.
     charge: Option<(TurnId, Charge)>,
+    /// The turn that ended last, and the tokens of its answer: the end of a short one may come before the word that it began.
+    ended: Option<(TurnId, usize)>,
     /// The conversation named in the path, if any.
     id: Option<ConversationId>,
     /// Whose conversations it may see.
@@ -107,12 +118,16 @@ struct Socket {
     heard: Instant,
     /// When the heart last beat: it stands still while the connection's buffers are full.
     beaten: Instant,
-    /// Whether it stood still before that for as long as the operating system lets a client take nothing.
+    /// Whether it stood still before that.
     stood_still: bool,
     /// Bytes that had been sent when the heart last beat.
     sent_before: Option<u64>,
     /// Makes messages of frames.
     messages: Messages,
+    /// Frames that were refused since one was not.
+    refusals: usize,
+    /// Control frames since the last heartbeat.
+    control_frames: usize,
     /// Whether it said that the connection ends: nothing may follow that.
     is_closing: bool,
 }
@@ -147,7 +162,7 @@ impl Actor for Socket {
     fn stopped(&mut self, _: &mut Ctx) {
         self.doors.metrics.ws_connections.dec();
         // A connection that is cut off lets the heart beat once more, or not.
-        if self.stood_still || self.beaten.elapsed() >= TAKES_NOTHING {
+        if !self.is_closing && (self.stood_still || self.missed_a_beat()) {
             self.doors.metrics.ws_evictions.with_label_values(&["stuck"]).inc();
         }
     }
@@ -183,10 +198,17 @@ impl Socket {
         self.close(fault.close_reason(), ctx);
     }
 
+    /// Whether the heart stands still: the connection's buffers are full, or were. The operating system cuts off who takes nothing
+    /// for as long as it allows, which is some beats after the last one.
+    fn missed_a_beat(&self) -> bool {
+        self.beaten.elapsed() > self.doors.heartbeat * 3 / 2
+    }
+
     /// Asks the client whether it is still there. One that answers nothing although everything has arrived is cut off.
     fn beat(&mut self, ctx: &mut Ctx) {
-        self.stood_still = self.beaten.elapsed() >= TAKES_NOTHING;
+        self.stood_still = self.missed_a_beat();
         self.beaten = Instant::now();
+        self.control_frames = 0;
         let delivery = self.connection.and_then(Connection::delivery);
         // While an answer is written there is always something under way: what counts is what was sent a beat ago.
         let is_delivering = self.sent_before.zip(delivery).is_some_and(|(sent, now)| now.arrived < sent);
@@ -246,10 +268,15 @@ impl Socket {
     }
 
     fn take(&mut self, text: &str, ctx: &mut Ctx) {
+        let counted = self.client.admit_frame();
+        self.refusals = if counted.is_ok() { 0 } else { self.refusals + 1 };
+        if self.refusals >= MAX_REFUSALS {
+            return self.close(reason(CloseCode::Policy, "too many frames"), ctx);
+        }
         let frame = ClientFrame::parse(text);
         // Who asked too much may still stop it.
         if !matches!(frame, Ok(ClientFrame::Cancel { .. }))
-            && let Err(error) = self.client.admit_frame()
+            && let Err(error) = counted
         {
             return refuse(ctx, error);
         }
@@ -280,29 +307,32 @@ impl Socket {
             let message = "this connection belongs to the conversation in its address";
             return refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message));
         }
-        let question = match self.let_in(asked) {
+        let id = match &bound {
+            Some((bound, _)) => bound.clone(),
+            None => wanted.unwrap_or_else(ConversationId::generate),
+        };
+        let question = match self.let_in(&id, asked) {
             Err(error) => return refuse(ctx, error),
             Ok(question) => question,
         };
         match bound {
             Some((_, conversation)) if conversation.actor.connected() => start_turn(&conversation, question, ctx),
             // One that was deleted begins anew.
-            Some((id, _)) => self.bind(id, Some(question), ctx),
-            None => self.bind(wanted.unwrap_or_else(ConversationId::generate), Some(question), ctx),
+            _ => self.bind(id, Some(question), ctx),
         }
     }
 
-    fn let_in(&self, asked: AskBody) -> Result<LetIn, TurnError> {
+    fn let_in(&self, id: &ConversationId, asked: AskBody) -> Result<LetIn, TurnError> {
         let turn = body::turn_request(asked, self.doors.limits, self.doors.abandon_after)?;
-        entrance::let_in(&self.doors, &self.client, turn, false)
+        entrance::let_in(&self.doors, &self.client, id, turn, false)
     }
 
     fn ask_sibling(&mut self, sibling: SiblingBody, edited: Option<String>, ctx: &mut Ctx) {
-        let Some((_, conversation)) = self.bound.clone() else {
+        let Some((id, conversation)) = self.bound.clone() else {
             let message = "there is no conversation yet: connect to a conversation's own address";
             return refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message));
         };
-        match self.let_sibling_in(sibling, edited) {
+        match self.let_sibling_in(&id, sibling, edited) {
             Ok((turn_id, charge, asked)) => spawn_start((turn_id, charge), conversation.actor.send(asked), ctx),
             Err(error) => refuse(ctx, error),
         }
@@ -310,6 +340,7 @@ impl Socket {
 
     fn let_sibling_in(
         &self,
+        id: &ConversationId,
         sibling: SiblingBody,
         edited: Option<String>,
     ) -> Result<(TurnId, Charge, StartSibling), TurnError> {
@@ -319,7 +350,7 @@ impl Socket {
         // The message of a question that is repeated is the stored one; it was checked when it was first asked.
         let message = edited.unwrap_or_else(|| "again".to_owned());
         let asked = AskBody { message, conversation_id: None, turn_id: sibling.new_turn_id, options: sibling.options };
-        let LetIn { turn: request, charge, admitted } = self.let_in(asked)?;
+        let LetIn { turn: request, charge, admitted } = self.let_in(id, asked)?;
         Ok((request.turn_id.clone(), charge, StartSibling { of, repeats, request, admitted }))
     }
 
@@ -341,8 +372,17 @@ impl Socket {
 
     /// A turn has ended: what was counted for its answer and not needed is given back.
     fn settle(&mut self, turn_id: &TurnId, answer_tokens: usize) {
+        self.ended = Some((turn_id.clone(), answer_tokens));
         if let Some((_, charge)) = self.charge.as_mut().filter(|(charged, _)| charged == turn_id) {
             charge.settle(answer_tokens);
+        }
+    }
+
+    /// A turn has begun: what was counted for it waits for its end, unless that has come already.
+    fn remember(&mut self, turn_id: TurnId, mut charge: Charge) {
+        match &self.ended {
+            Some((ended, tokens)) if *ended == turn_id => charge.settle(*tokens),
+            _ => self.charge = Some((turn_id, charge)),
         }
     }
 
@@ -362,9 +402,18 @@ impl Socket {
         }
     }
 
+    /// They are not counted as requests: with thousands of idle sockets a key would have none left for questions.
+    fn has_too_much_control(&mut self) -> bool {
+        self.control_frames += 1;
+        self.control_frames > MAX_CONTROL_FRAMES
+    }
+
     fn hear(&mut self, incoming: Incoming, ctx: &mut Ctx) {
         match incoming {
             Incoming::Text(text) => self.take(&text, ctx),
+            Incoming::Ping(_) | Incoming::Pong if self.has_too_much_control() => {
+                self.close(reason(CloseCode::Policy, "too many control frames"), ctx);
+            }
             Incoming::Ping(payload) => ctx.pong(&payload),
             Incoming::Pong => {}
             Incoming::Binary(_) => {
@@ -373,6 +422,7 @@ impl Socket {
                 self.close(reason(CloseCode::Unsupported, "binary frames are not supported"), ctx);
             }
             Incoming::Close(reason) => {
+                self.is_closing = true;
                 ctx.close(reason);
                 ctx.stop();
             }
@@ -418,7 +468,7 @@ where
         match started.unwrap_or_else(|_| Err(gone())) {
             // Its answer was counted when it was asked for.
             Ok(cursor) if cursor.is_again() => charge.settle(0),
-            Ok(_) => socket.charge = Some((turn_id, charge)),
+            Ok(_) => socket.remember(turn_id, charge),
             Err(error) => {
                 charge.settle(0);
                 if !socket.is_closing {

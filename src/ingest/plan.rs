@@ -122,7 +122,7 @@ impl Plan {
     /// one whose file has other content now, as when two files were exchanged.
     fn find_renamed(&mut self, gone: &mut BTreeMap<DocumentId, DocumentRecord>, retry: bool) {
         let mut known: HashMap<(DocumentHash, DocumentKind), DocumentRecord> = HashMap::new();
-        let is_whole = |record: &DocumentRecord| record.was_read() && !(retry && !record.failed_pages.is_empty());
+        let is_whole = |record: &DocumentRecord| record.was_read() && (!retry || record.failed_pages.is_empty());
         let replaced = self
             .changed
             .iter()

@@ -1,17 +1,23 @@
 //! Which job is next, and the thread that runs them.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mentor_actors::domain::{ErrorCode, TurnError};
+use mentor_actors::domain::{EngineError, ErrorCode, TurnError};
+use mentor_actors::health::WorkerHealth;
+use mentor_actors::ports::Factory;
 use mentor_actors::queue::{JobQueue, Lane};
+use mentor_actors::telemetry::Telemetry;
+use mentor_actors::workers::{RestartBudget, WorkerPool, WorkerSpec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::job::{Job, Order};
 
+/// Name of the thread, in the log, in metrics and in readiness.
+const NAME: &str = "ingest";
 /// Jobs that are remembered after their end, the newest of them.
 const MAX_REMEMBERED: usize = 100;
 /// A small document takes a second or so, a book a minute.
@@ -44,31 +50,65 @@ pub struct Jobs {
 /// The thread that runs them.
 pub struct Worker {
     jobs: Jobs,
+    health: Arc<WorkerHealth>,
     ended: Receiver<()>,
 }
 
 impl Jobs {
-    /// Starts the thread. So many jobs may wait, uploads that are to become jobs included.
+    /// Starts the thread. So many jobs may wait, uploads that are to become jobs included. A panic costs the job at hand; after too
+    /// many of them no job is taken any more.
     ///
     /// # Errors
     /// When the operating system refuses the thread.
-    pub fn start(mut runner: impl Runner + 'static, places: usize) -> std::io::Result<(Self, Worker)> {
+    pub fn start(
+        runner: impl Runner + 'static,
+        places: usize,
+        telemetry: &Arc<dyn Telemetry>,
+    ) -> Result<(Self, Worker), EngineError> {
+        Self::start_within(RestartBudget::default(), runner, places, telemetry)
+    }
+
+    fn start_within(
+        budget: RestartBudget,
+        runner: impl Runner + 'static,
+        places: usize,
+        telemetry: &Arc<dyn Telemetry>,
+    ) -> Result<(Self, Worker), EngineError> {
         let queue = Arc::new(JobQueue::new(places));
         let jobs = Self { places: Arc::new(Semaphore::new(places)), queue, remembered: Arc::default() };
         let (end, ended) = sync_channel(1);
+        let (left, given_up) = (jobs.clone(), end.clone());
+        let on_down = move || {
+            left.close();
+            // Nobody listens when the server did not wait for it, here and below.
+            let _heard = given_up.try_send(());
+        };
+        let spec =
+            WorkerSpec { name: NAME, count: 1, budget, on_down: Arc::new(on_down), telemetry: telemetry.clone() };
+        // A runner keeps nothing between jobs that a panic could leave half done: the next thread's turn has the same one.
+        let runner = Arc::new(Mutex::new(runner));
+        let runners: Factory<Arc<Mutex<_>>> = Arc::new(move || Ok(runner.clone()));
         let queue = jobs.queue.clone();
-        let work = move || {
+        let work = move |runner: &mut Arc<Mutex<_>>, _: &Arc<_>| {
             while let Some(job) = queue.pop() {
                 if job.begin() {
-                    job.end(run(&mut runner, &job));
+                    run(&mut *runner.lock().unwrap_or_else(PoisonError::into_inner), &job);
                 }
             }
-            // Nobody listens when the server did not wait for it.
-            let _heard = end.send(());
+            let _heard = end.try_send(());
+            Ok(())
         };
-        std::thread::Builder::new().name("ingest".into()).spawn(work)?;
-        let worker = Worker { jobs: jobs.clone(), ended };
+        let (pool, ()) = WorkerPool::start(spec, &runners, |_: &Arc<Mutex<_>>| (), work)?.ready()?;
+        let worker = Worker { jobs: jobs.clone(), health: pool.health(), ended };
         Ok((jobs, worker))
+    }
+
+    /// Takes no job any more, and cancels those that there are.
+    fn close(&self) {
+        self.queue.close();
+        for job in self.latest() {
+            job.cancel();
+        }
     }
 
     /// A place for a job, before anything is done for it.
@@ -116,25 +156,31 @@ impl Jobs {
 }
 
 impl Worker {
+    /// The state of the thread.
+    #[must_use]
+    pub fn health(&self) -> Arc<WorkerHealth> {
+        self.health.clone()
+    }
+
     /// Takes no more jobs, stops the running one and waits so long for it; whether it has ended by then. If not, its thread is
     /// left behind: the store is whole at every moment.
     #[must_use]
     pub fn stop(self, patience: Duration) -> bool {
-        self.jobs.queue.close();
-        for job in self.jobs.latest() {
-            job.cancel();
-        }
+        self.jobs.close();
         self.ended.recv_timeout(patience).is_ok()
     }
 }
 
-/// A panic costs the job alone.
-fn run(runner: &mut impl Runner, job: &Job) -> Result<(), TurnError> {
-    // A runner keeps nothing between jobs that a panic could leave half done.
-    catch_unwind(AssertUnwindSafe(|| runner.run(job))).unwrap_or_else(|_| {
-        tracing::error!(job = job.id(), "an ingest job panicked");
-        Err(TurnError::new(ErrorCode::Internal, "the job failed for a fault of the server's"))
-    })
+/// A panic ends the job, and is then the thread's own, which is counted and goes on.
+fn run(runner: &mut impl Runner, job: &Job) {
+    match catch_unwind(AssertUnwindSafe(|| runner.run(job))) {
+        Ok(done) => job.end(done),
+        Err(panic) => {
+            tracing::error!(job = job.id(), "an ingest job panicked");
+            job.end(Err(TurnError::new(ErrorCode::Internal, "the job failed for a fault of the server's")));
+            resume_unwind(panic);
+        }
+    }
 }
 
 fn stopping() -> TurnError {
@@ -146,10 +192,14 @@ mod tests {
     use super::*;
     use crate::jobs::{DocumentResult, Event, Stage, State};
     use mentor_actors::domain::DocumentId;
+    use mentor_actors::telemetry::Silent;
     use std::sync::mpsc::{self, SyncSender};
 
     /// Longest that anything here waits.
     const PATIENCE: Duration = Duration::from_secs(20);
+
+    const BUDGET: RestartBudget =
+        RestartBudget { restarts: 3, window: Duration::from_secs(600), backoff: Duration::ZERO };
 
     /// Says that it began, and does what it is told next.
     struct Told {
@@ -190,7 +240,8 @@ mod tests {
 
     fn scene(places: usize) -> Scene {
         let ((began_in, began), (tell, orders)) = (sync_channel(16), sync_channel(16));
-        let (jobs, worker) = Jobs::start(Told { began: began_in, orders }, places).unwrap();
+        let telemetry: Arc<dyn Telemetry> = Arc::new(Silent);
+        let (jobs, worker) = Jobs::start_within(BUDGET, Told { began: began_in, orders }, places, &telemetry).unwrap();
         Scene { jobs, worker, began, tell }
     }
 
@@ -226,7 +277,25 @@ mod tests {
         let codes: Vec<_> = jobs.iter().map(|job| job.snapshot().error.map(|error| error.code)).collect();
         assert_eq!(codes, [Some(ErrorCode::Unavailable), Some(ErrorCode::Internal), None]);
         assert_eq!(scene.jobs.latest()[0].id(), jobs[2].id());
+        assert_eq!(scene.worker.health().restarts(), 1);
         assert!(scene.worker.stop(PATIENCE));
+    }
+
+    #[tokio::test]
+    async fn after_too_many_panics_no_job_is_taken_and_that_can_be_seen() {
+        let scene = scene(2);
+        for _ in 0..=BUDGET.restarts {
+            let job = scene.submit();
+            scene.began();
+            scene.tell.send(What::Panic).unwrap();
+            assert_eq!(ended(&job).await, State::Failed);
+        }
+        let health = scene.worker.health();
+        assert!(scene.worker.stop(PATIENCE));
+        let told = health.problem(std::time::Instant::now(), Duration::MAX);
+        assert_eq!(told.as_deref(), Some("ingest: 0 of 1 up (restarts used up, lost by a panic)"));
+        let refused = scene.jobs.submit(Order::Sync { retry: false }, scene.jobs.reserve().unwrap()).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Unavailable);
     }
 
     #[tokio::test]

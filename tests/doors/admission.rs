@@ -54,6 +54,22 @@ async fn who_comes_back_for_a_turn_that_runs_is_not_turned_away() {
 }
 
 #[actix::test]
+async fn a_turn_id_of_another_conversation_gets_nobody_in() {
+    let (gate, measured) = (Arc::new(Gate::default()), Arc::new(Measured::default()));
+    let telemetry = measured.clone();
+    let server = Server::start(Script { gate: gate.clone(), admission: 1, telemetry, ..Script::default() });
+    let mut socket = server.connect("/c").await;
+    socket.say(&asked(json!({"turn_id": "t"}))).await;
+    socket.hear_type("sources").await;
+    let question = asked(json!({"conversation_id": "d", "turn_id": "t"}));
+    assert_eq!(fetch(&server, "post", "/api/chat", "*/*", &question).await.status, 429);
+    assert!(!measured.all().contains(&Measurement::ConversationsActive(2)), "nothing was opened for it");
+    gate.open();
+    socket.hear_type("complete").await;
+    server.stop().await;
+}
+
+#[actix::test]
 async fn a_question_that_waits_is_told_its_place_and_how_long() {
     let gate = Arc::new(Gate::default());
     let server = Server::start(Script { gate: gate.clone(), ..Script::default() });

@@ -192,7 +192,7 @@ impl Traffic {
         let folder = tempfile::tempdir().unwrap();
         let limits = UploadLimits { file_bytes: 1_000, files: 2, free_bytes: 0 };
         let server = Server::start_changed(Script::default(), |doors| {
-            doors.jobs = Jobs::start(Outcomes, 8).unwrap().0;
+            doors.jobs = Jobs::start(Outcomes, 8, &doors.services.telemetry).unwrap().0;
             doors.materials = Materials::new(folder.path().to_owned(), limits);
         });
         let contract = fetch(&server, "get", "/openapi.json", ANY, &json!(null)).await.json();

@@ -211,7 +211,7 @@ async fn a_caller_that_leaves_frees_its_place() {
         }
         drop(caller);
         // The engine waits within its step, so only the cancel of a caller that left can free the place.
-        while server.tutor.admission.admit(&question("next", "?"), 1).is_err() {
+        while server.tutor.admission.admit(&question("next", "?"), None, 1).is_err() {
             assert_eq!(server.call("GET", "/livez", "").await.0, 200);
         }
         gate.open();

@@ -35,7 +35,7 @@ pub fn doors(tutor: &Tutor, guard: Arc<Guard>) -> Doors {
         admission: tutor.admission.clone(),
         services: tutor.services.clone(),
         store: tutor.store.clone(),
-        jobs: Jobs::start(NoJobs, 1).unwrap().0,
+        jobs: Jobs::start(NoJobs, 1, &tutor.services.telemetry).unwrap().0,
         materials: Materials::new("nowhere".into(), UploadLimits { file_bytes: 1, files: 1, free_bytes: 0 }),
         workers: tutor.health.clone(),
         step_deadline: PATIENCE,

@@ -17,13 +17,15 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
         settings.address = Allowance { requests_per_min: 3, ..NO_LIMIT };
     });
     for _ in 0..3 {
-        assert_eq!(scene.ask("GET /livez", &[], "").await.status, 200);
+        assert_eq!(scene.ask("GET /", &[], "").await.status, 200);
     }
-    let refused = scene.ask("GET /livez", &[], "").await;
+    let refused = scene.ask("GET /", &[], "").await;
     assert_eq!((refused.status, refused.code().as_str()), (429, "overloaded"));
     assert!(refused.head.contains("retry-after: ") && refused.body.contains("retry_after_ms"), "{refused:?}");
+    assert_eq!(scene.ask("GET /livez", &[], "").await.status, 200, "that the process lives is told to everybody");
+    assert_eq!(scene.ask("GET /nothing", &[], "").await.status, 429, "who tries addresses is counted");
     scene.clock.advance(Duration::from_secs(21));
-    assert_eq!(scene.ask("GET /livez", &[], "").await.status, 200);
+    assert_eq!(scene.ask("GET /", &[], "").await.status, 200);
     scene.stop().await;
 }
 
@@ -31,7 +33,7 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
 async fn proxies_speak_for_their_clients_when_they_are_trusted() {
     let few = Allowance { requests_per_min: 2, ..NO_LIMIT };
     let asked = async |scene: &Scene, client: u8| {
-        scene.ask("GET /livez", &[&format!("x-forwarded-for: 203.0.113.{client}")], "").await.status
+        scene.ask("GET /", &[&format!("x-forwarded-for: 203.0.113.{client}")], "").await.status
     };
     let trusting = Scene::start_with(|settings| {
         (settings.everybody, settings.address) = (true, few);
@@ -149,6 +151,26 @@ async fn frames_of_a_socket_count_as_requests() {
 }
 
 #[actix::test]
+async fn a_socket_that_goes_on_after_a_hundred_refusals_is_closed() {
+    let scene = Scene::start_with(|settings| settings.key = Allowance { requests_per_min: 4, ..NO_LIMIT });
+    let (_, key) = scene.key(&[Scope::Ask], None);
+    let mut socket = scene.socket(&format!("?ticket={}", scene.ticket(&key).await), None).await.unwrap();
+    // Whoever asked too much may still stop it, but not without end.
+    for frame in [r#"{"type":"cancel"}"#, r#"{"type":"ping"}"#, "{"].into_iter().cycle().take(150) {
+        futures_util::SinkExt::feed(&mut socket.stream, Message::text(frame)).await.unwrap();
+    }
+    futures_util::SinkExt::flush(&mut socket.stream).await.unwrap();
+    let closed = loop {
+        match socket.hear().await {
+            Ok(frame) => assert!(["pong", "error"].iter().any(|kind| frame["type"] == *kind), "{frame}"),
+            Err(code) => break code,
+        }
+    };
+    assert_eq!(closed, 1008);
+    scene.stop().await;
+}
+
+#[actix::test]
 async fn an_address_has_only_so_many_connections() {
     let scene = Scene::start_with(|settings| {
         settings.everybody = true;
@@ -246,5 +268,20 @@ async fn a_connection_without_a_next_request_is_closed() {
     let mut bytes = Vec::new();
     tokio::time::timeout(PATIENCE, idle.read_to_end(&mut bytes)).await.expect("still open").unwrap();
     assert!(bytes.starts_with(b"HTTP/1.1 200"));
+    scene.stop().await;
+}
+
+#[actix::test]
+async fn a_next_request_that_is_begun_and_never_ended_does_not_hold_its_connection() {
+    let scene = Scene::start_with(|settings| (settings.patience.idle, settings.patience.head) = (LITTLE * 10, LITTLE));
+    let mut socket = scene.socket("/c", None).await.unwrap();
+    socket.hear_type("ready").await;
+    let mut slow = scene.dial().await;
+    slow.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\nG").await.unwrap();
+    let answer = read_answer(&mut slow).await;
+    assert_eq!(answer.status, 200, "the whole one is answered");
+    // It was there before, and longer than that without a request: but one of it is being answered.
+    socket.say(r#"{"type":"ping"}"#).await;
+    assert_eq!(socket.hear().await.unwrap()["type"], "pong");
     scene.stop().await;
 }

@@ -1,5 +1,6 @@
 //! Who may do what, over real sockets, with fakes behind the ports.
 
+mod doors;
 #[path = "../fakes/mod.rs"]
 mod fakes;
 mod keys;

@@ -77,6 +77,20 @@ fn a_supervised_server_that_dies_is_started_again_and_ends_when_told() {
 }
 
 #[test]
+fn a_supervised_server_with_a_part_that_is_lost_for_good_ends_and_is_started_again() {
+    let Some(workplace) = with_course() else { return };
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = workplace.serve_at(&free.to_string(), &["--supervised", "--fault-injection"]);
+    // One more than its restarts.
+    for _ in 0..11 {
+        assert_eq!(server.call("POST", "/debug/panic/directory", &[], b"").0, 204);
+    }
+    server.wait_until_ready_again();
+    assert_eq!(server.call("GET", "/readyz", &[], b"").0, 200);
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
 fn ingesting_again_embeds_nothing_and_follows_changes() {
     let Some(workplace) = with_course() else { return };
     let again = ingest(&workplace, 0);

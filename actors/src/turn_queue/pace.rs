@@ -9,6 +9,9 @@ use crate::workload::Workload;
 /// What remains of a measurement when the next one comes: it weighs a sixteenth.
 const KEPT: f64 = 15.0 / 16.0;
 
+/// The same of what was measured lately: the last one weighs as much as all before it.
+const KEPT_LATELY: f64 = 1.0 / 2.0;
+
 /// Part of its expected time that a turn which has taken longer is believed to need still.
 const OVERDUE: u32 = 8;
 
@@ -20,11 +23,11 @@ struct Rate {
 }
 
 impl Rate {
-    fn observe(&mut self, took: Duration, units: u64) {
+    fn observe(&mut self, took: Duration, units: u64, kept: f64) {
         #[allow(clippy::cast_precision_loss)] // thousands
         let units = units as f64;
-        self.seconds = self.seconds * KEPT + took.as_secs_f64();
-        self.units = self.units * KEPT + units;
+        self.seconds = self.seconds * kept + took.as_secs_f64();
+        self.units = self.units * kept + units;
     }
 
     fn time_for(&self, units: u64) -> Option<Duration> {
@@ -34,15 +37,34 @@ impl Rate {
     }
 }
 
+/// Time per unit of work, over long and lately. The smaller one is told: when a slow spell has passed, nobody is kept away by what
+/// it took then, and while it begins, whoever comes back early costs a refusal.
+#[derive(Debug, Clone, Copy, Default)]
+struct Speed {
+    usual: Rate,
+    lately: Rate,
+}
+
+impl Speed {
+    fn observe(&mut self, took: Duration, units: u64) {
+        self.usual.observe(took, units, KEPT);
+        self.lately.observe(took, units, KEPT_LATELY);
+    }
+
+    fn time_for(&self, units: u64) -> Option<Duration> {
+        self.usual.time_for(units).zip(self.lately.time_for(units)).map(|(usual, lately)| usual.min(lately))
+    }
+}
+
 /// Running means of the turns that have ended.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pace {
     /// Tokens of an answer.
     answer_tokens: Option<f64>,
     /// Of turns that ended while every slot was taken: nobody waits otherwise.
-    crowded: Rate,
+    crowded: Speed,
     /// Of all turns; used until the generator was crowded once.
-    any: Rate,
+    any: Speed,
 }
 
 impl Pace {
@@ -120,6 +142,15 @@ mod tests {
         (0..100).for_each(|_| pace.observe(1_000, 2 * SECOND, 50, true));
         let now = pace.time_for(1_000).unwrap();
         assert!(now > SECOND * 19 / 10 && now <= 2 * SECOND, "{now:?}");
+    }
+
+    #[test]
+    fn a_slow_spell_that_has_passed_is_not_told_for_long() {
+        let mut pace = Pace::default();
+        (0..50).for_each(|_| pace.observe(1_000, 10 * SECOND, 50, true));
+        (0..3).for_each(|_| pace.observe(1_000, SECOND, 50, true));
+        let told = pace.time_for(1_000).unwrap();
+        assert!(told < 3 * SECOND, "{told:?}");
     }
 
     #[test]

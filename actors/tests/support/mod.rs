@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use actix::Addr;
 use futures_util::future::BoxFuture;
 use mentor_actors::admission::{Admission, Bounds};
+use mentor_actors::cancel::CancelToken;
 use mentor_actors::conversations::{Conversation, ConversationSettings, ConversationsActor, Open};
 use mentor_actors::domain::*;
 use mentor_actors::embedding::{BoxedEmbedder, EmbeddingPoolActor, EmbeddingWorkers};
@@ -66,9 +67,21 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// One that stands open.
+    pub fn opened() -> Arc<Self> {
+        let gate = Arc::new(Self::default());
+        gate.open();
+        gate
+    }
+
     pub fn open(&self) {
         self.state.lock().unwrap().1 = true;
         self.changed.notify_all();
+    }
+
+    /// Stops whoever comes from here on.
+    pub fn shut(&self) {
+        *self.state.lock().unwrap() = (0, false);
     }
 
     pub fn permit(&self, steps: usize) {
@@ -104,21 +117,19 @@ pub struct Script {
     pub queue: usize,
     /// What conversations are kept in: given to two tutors, the second one is the first after a restart.
     pub kept: FakeConversations,
+    /// For how long.
+    pub keep: Option<Duration>,
 }
 
 impl Default for Script {
     fn default() -> Self {
-        let gate = Arc::new(Gate::default());
-        gate.open();
-        let embedder_gate = Arc::new(Gate::default());
-        embedder_gate.open();
         Self {
             pieces: vec!["A binary heap ", "is a complete ", "tree in an array."],
             score: 0.9,
             poison: "poison",
-            gate,
+            gate: Gate::opened(),
             embed_workers: 2,
-            embedder_gate,
+            embedder_gate: Gate::opened(),
             telemetry: Arc::new(Silent),
             engine_fails_at_step: None,
             settings: settings(),
@@ -126,6 +137,7 @@ impl Default for Script {
             client_percent: 100,
             queue: 8,
             kept: FakeConversations::default(),
+            keep: None,
         }
     }
 }
@@ -304,14 +316,28 @@ impl GenerationEngine for FakeEngine {
 }
 
 /// Conversations in memory, on a disk that can be taken away.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct FakeConversations {
     inner: MemoryStore,
+    /// What it passes before it removes anything.
+    pub removals: Arc<Gate>,
     pub is_full: Arc<AtomicBool>,
     /// Whether ends of turns alone cannot be written.
     pub loses_ends: Arc<AtomicBool>,
     /// Changes that were written.
     pub changes: Arc<Mutex<Vec<TurnChange>>>,
+}
+
+impl Default for FakeConversations {
+    fn default() -> Self {
+        Self {
+            inner: MemoryStore::default(),
+            removals: Gate::opened(),
+            is_full: Arc::default(),
+            loses_ends: Arc::default(),
+            changes: Arc::default(),
+        }
+    }
 }
 
 impl ConversationStore for FakeConversations {
@@ -357,11 +383,17 @@ impl ConversationStore for FakeConversations {
     }
 
     fn remove(&mut self, id: &ConversationId) -> Result<bool, EngineError> {
+        self.removals.pass();
         self.inner.remove(id)
     }
 
-    fn remove_unchanged_since(&mut self, time: SystemTime, limit: usize) -> Result<usize, EngineError> {
-        self.inner.remove_unchanged_since(time, limit)
+    fn unchanged_since(&mut self, time: SystemTime, limit: usize) -> Result<Vec<ConversationId>, EngineError> {
+        self.inner.unchanged_since(time, limit)
+    }
+
+    fn remove_unchanged(&mut self, ids: &[ConversationId], since: SystemTime) -> Result<usize, EngineError> {
+        self.removals.pass();
+        self.inner.remove_unchanged(ids, since)
     }
 }
 
@@ -430,6 +462,7 @@ impl Tutor {
             telemetry,
             settings: Arc::new(script.settings),
             documents: Arc::new(NoFilter),
+            cut_off: CancelToken::default(),
         };
         let bounds =
             Bounds { turns: script.admission, prompt_tokens: usize::MAX, client_percent: script.client_percent };
@@ -437,7 +470,7 @@ impl Tutor {
         let kept = script.kept.clone();
         let stores: Factory<BoxedStore> = Arc::new(move || Ok(Box::new(script.kept.clone())));
         let (storage, _) = Storage::start(&stores, budget, &services.telemetry).unwrap();
-        let settings = ConversationSettings { limit: 4, idle_after: Duration::from_secs(3600), keep: None };
+        let settings = ConversationSettings { limit: 4, idle_after: Duration::from_secs(3600), keep: script.keep };
         let conversations = ConversationsActor::new(services.clone(), admission.clone(), storage.clone(), settings);
         let conversations = directory.start(conversations);
         let mut health = vec![embedding.health(), generator.health(), storage.health()];

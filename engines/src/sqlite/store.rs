@@ -189,11 +189,18 @@ impl SqliteConversations {
         Ok(())
     }
 
-    fn unchanged_since(&self, time: SystemTime, limit: usize) -> Result<Vec<i64>, SqliteError> {
-        let mut statement =
-            self.connection.prepare("SELECT number FROM conversation WHERE changed_ms < ?1 LIMIT ?2")?;
-        let numbers = statement.query_map((milliseconds(time), integer(limit)), |row| row.get(0))?;
-        Ok(numbers.collect::<Result<_, _>>()?)
+    fn ids_unchanged_since(&self, time: SystemTime, limit: usize) -> Result<Vec<ConversationId>, SqliteError> {
+        let mut statement = self.connection.prepare("SELECT id FROM conversation WHERE changed_ms < ?1 LIMIT ?2")?;
+        let ids = statement.query_map((milliseconds(time), integer(limit)), |row| row.get::<_, String>(0))?;
+        ids.map(|id| conversation_id(&id?)).collect()
+    }
+
+    fn numbers_unchanged(&self, ids: &[ConversationId], since: SystemTime) -> Result<Vec<i64>, SqliteError> {
+        let sql = "SELECT number FROM conversation WHERE id = ?1 AND changed_ms < ?2";
+        let mut statement = self.connection.prepare(sql)?;
+        let mut number =
+            |id: &ConversationId| statement.query_row((id.as_str(), milliseconds(since)), |row| row.get(0)).optional();
+        Ok(ids.iter().filter_map(|id| number(id).transpose()).collect::<Result<_, _>>()?)
     }
 }
 
@@ -288,13 +295,17 @@ fn summary(row: &Row<'_>) -> Result<ConversationSummary, SqliteError> {
     let title: Option<String> = row.get("title")?;
     let changed_ms: i64 = row.get("changed_ms")?;
     Ok(ConversationSummary {
-        id: ConversationId::parse(&id).map_err(|error| SqliteError::Unreadable(error.to_string()))?,
+        id: conversation_id(&id)?,
         title: title.unwrap_or_default(),
         turns: count(row.get("turns")?),
         created_at: time(row.get("created_ms")?),
         changed_at: time(changed_ms),
         place: ListPlace { changed_ms: count(changed_ms), number: count(row.get("number")?) },
     })
+}
+
+fn conversation_id(text: &str) -> Result<ConversationId, SqliteError> {
+    ConversationId::parse(text).map_err(|error| SqliteError::Unreadable(error.to_string()))
 }
 
 fn turn_id(text: &str) -> Result<TurnId, SqliteError> {
@@ -367,8 +378,12 @@ impl ConversationStore for SqliteConversations {
         Ok(true)
     }
 
-    fn remove_unchanged_since(&mut self, time: SystemTime, limit: usize) -> Result<usize, EngineError> {
-        let numbers = self.unchanged_since(time, limit)?;
+    fn unchanged_since(&mut self, time: SystemTime, limit: usize) -> Result<Vec<ConversationId>, EngineError> {
+        Ok(self.ids_unchanged_since(time, limit)?)
+    }
+
+    fn remove_unchanged(&mut self, ids: &[ConversationId], since: SystemTime) -> Result<usize, EngineError> {
+        let numbers = self.numbers_unchanged(ids, since)?;
         if !numbers.is_empty() {
             self.remove_numbers(&numbers)?;
         }

@@ -1,6 +1,6 @@
 //! `chaos`: the server is stopped, killed, robbed of its disk and of its sense of time, while clients go on asking.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use crate::bench::{Bench, Common, all};
 use crate::check::Resuming;
 use crate::cli::seconds;
 use crate::disk::Filler;
+use crate::failure::Failure;
 use crate::process::Process;
 use crate::student::{Ending, Leave, Student};
 
@@ -23,6 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How often it is tried.
 const AGAIN: Duration = Duration::from_millis(200);
 
+/// Parts of the server that are made to panic: each kind of thread and of actor that others depend on.
+const PARTS: [&str; 9] =
+    ["embed", "generate", "conversations", "search", "turn", "directory", "embedding-pool", "retriever", "generator"];
+
 /// Arguments of `chaos`.
 #[derive(Debug, Clone, Args)]
 #[command(
@@ -30,9 +35,10 @@ const AGAIN: Duration = Duration::from_millis(200);
 report says so. A full disk needs the data folder on a small file system of its own, for instance in a user namespace:
 
   mentor-load chaos --questions q.jsonl --url ws://127.0.0.1:9000 --small-disk /tmp/small \\
-    --command 'mentor serve --listen 127.0.0.1:9000 --data-dir /tmp/small --fake-generator 20'
+    --at-least panics=9 --at-least full_disk_refusals=1 \\
+    --command 'mentor serve --listen 127.0.0.1:9000 --data-dir /tmp/small --fake-generator 20 --fault-injection'
 
-For jumps of the clock the command must preload libfaketime, which reads the offset from the file named by --clock-file
+Panics are ordered from a server that was started with --fault-injection. For jumps of the clock the command must preload libfaketime, which reads the offset from the file named by --clock-file
 (FAKETIME_TIMESTAMP_FILE, with FAKETIME_NO_CACHE=1 and FAKETIME_DONT_FAKE_MONOTONIC=1)."
 )]
 pub struct ChaosArgs {
@@ -63,7 +69,7 @@ pub struct ChaosArgs {
 /// # Errors
 /// When the server cannot be started, or does not answer any more.
 pub async fn run(bench: &Arc<Bench>, arguments: &ChaosArgs) -> anyhow::Result<()> {
-    for name in ["turns_completed", "stored_equal"] {
+    for name in ["turns_completed", "stored_equal", "panics", "full_disk_refusals"] {
         bench.figures.add(name, 0);
     }
     let mut server = Server::start(&arguments.command)?;
@@ -99,15 +105,13 @@ async fn play(bench: &Arc<Bench>, arguments: &ChaosArgs, server: &mut Server) ->
         quiet().await;
     }
 
-    match arguments.small_disk.as_ref().map(Filler::fill) {
-        Some(Ok(filler)) => {
-            figures.note(format!("full disk: the last {} KiB were taken", filler.bytes / 1_024));
-            quiet().await;
-            drop(filler);
-            recover(bench, "recovery_from_full_disk_s").await?;
+    break_parts(bench, arguments.seconds).await?;
+
+    match &arguments.small_disk {
+        Some(folder) => {
+            fill_disk(bench, arguments, folder, server).await?;
             quiet().await;
         }
-        Some(Err(error)) => figures.note(format!("full disk: left out, {error}")),
         None => figures.note("full disk: left out, there is no --small-disk"),
     }
 
@@ -124,21 +128,73 @@ async fn play(bench: &Arc<Bench>, arguments: &ChaosArgs, server: &mut Server) ->
     Ok(())
 }
 
+/// Orders a panic of each part, and waits until the server answers again.
+async fn break_parts(bench: &Arc<Bench>, quiet: Duration) -> anyhow::Result<()> {
+    for part in PARTS {
+        match bench.post(&format!("/debug/panic/{part}")).await {
+            Ok(204) => bench.figures.count("panics"),
+            Ok(404) => {
+                bench.figures.note("panics: left out, the server was started without --fault-injection");
+                return Ok(());
+            }
+            Ok(status) => bail!("a panic of {part} was answered {status}"),
+            Err(failure) => bail!("a panic of {part} could not be ordered: {}", failure.detail),
+        }
+        recover(bench, "recovery_from_panic_s").await?;
+        tokio::time::sleep(quiet / 5).await;
+    }
+    Ok(())
+}
+
+/// Fills the disk until questions are refused for it, then frees it. The server is started anew before: the log of one that has
+/// written for a while is a file with room in it, which a full disk does not take away.
+async fn fill_disk(
+    bench: &Arc<Bench>,
+    arguments: &ChaosArgs,
+    folder: &Path,
+    server: &mut Server,
+) -> anyhow::Result<()> {
+    server.stop().await?;
+    *server = Server::start(&arguments.command)?;
+    server.wait_until_ready(bench).await?;
+    let filler = match Filler::fill(folder) {
+        Ok(filler) => filler,
+        Err(error) => {
+            bench.figures.note(format!("full disk: left out, {error}"));
+            return Ok(());
+        }
+    };
+    bench.figures.note(format!("full disk: the last {} KiB were taken", filler.bytes / 1_024));
+    let start = Instant::now();
+    while ask_once(bench, "full-disk").await.is_ok() {
+        ensure!(
+            start.elapsed() < PATIENCE,
+            "the disk is full, and questions are answered for {} s",
+            PATIENCE.as_secs()
+        );
+    }
+    bench.figures.count("full_disk_refusals");
+    tokio::time::sleep(arguments.seconds).await;
+    drop(filler);
+    recover(bench, "recovery_from_full_disk_s").await
+}
+
+/// A new client asks one question; whether it was answered.
+async fn ask_once(bench: &Arc<Bench>, name: &str) -> Result<(), Failure> {
+    let mut student = Student::new(bench, &format!("{name}-{}", bench.start.elapsed().as_millis()));
+    student.connect().await?;
+    match student.take_turn("turn", bench.question(0), Instant::now()).await? {
+        Ending::Completed(_) => Ok(()),
+        Ending::Failed(failure) => Err(failure),
+    }
+}
+
 /// Waits until a new client gets an answer; how long that takes is a figure, the longest of all times it is measured.
 async fn recover(bench: &Arc<Bench>, name: &'static str) -> anyhow::Result<()> {
     let start = Instant::now();
-    for attempt in 0.. {
-        let mut student =
-            Student::new(bench, &format!("{name}-{}-{attempt}", start.duration_since(bench.start).as_millis()));
-        let answered = match student.connect().await {
-            Ok(()) => student.take_turn("turn", bench.question(attempt), Instant::now()).await,
-            Err(failure) => Err(failure),
-        };
-        if let Ok(Ending::Completed(_)) = answered {
-            break;
-        }
+    while let Err(failure) = ask_once(bench, name).await {
         if start.elapsed() > PATIENCE {
-            bail!("the server did not answer within {} s: {answered:?}", PATIENCE.as_secs());
+            bail!("the server did not answer within {} s: {}", PATIENCE.as_secs(), failure.detail);
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -186,12 +242,7 @@ async fn persist(bench: Arc<Bench>, number: usize, over: Arc<AtomicBool>) {
 }
 
 /// Connects where there is no connection, asks, and follows the answer to its end.
-async fn one_try(
-    student: &mut Student,
-    turn_id: &str,
-    question: &str,
-    is_new: bool,
-) -> Result<Ending, crate::failure::Failure> {
+async fn one_try(student: &mut Student, turn_id: &str, question: &str, is_new: bool) -> Result<Ending, Failure> {
     if !student.is_connected() {
         if is_new { student.connect().await? } else { student.resume(Resuming::NewServer).await? }
     }

@@ -36,7 +36,7 @@ growth_mib is what not reading costs a server that has given as many answers bef
 
 Example:
   mentor-load slow --questions q.jsonl --pid 4711 --healthy 50 --slow 100 --max-tokens 900 \\
-    --at-most growth_mib=25 --at-most evicted_after_s=30 --at-most delay_p99_ratio=1.5"
+    --at-most growth_mib=25 --at-most evicted_after_s=30 --at-least evicted=100 --at-most delay_p99_ratio=1.5"
 )]
 pub struct SlowArgs {
     #[command(flatten)]

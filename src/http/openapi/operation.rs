@@ -127,7 +127,7 @@ impl Operation {
     /// Either way will do, and none where there are no keys; a ticket goes with a GET alone.
     fn security(&self) -> Value {
         let scopes = match self.access() {
-            Access::Open => return json!([]),
+            Access::Open | Access::Uncounted => return json!([]),
             Access::Needs(scope) => vec![scope.to_string()],
             Access::AnyKey | Access::Nobody => Vec::new(),
         };
@@ -165,7 +165,11 @@ impl Operation {
     fn failures(&self) -> BTreeMap<u16, Vec<&'static str>> {
         let (Failures::Ours(codes) | Failures::OursOfBody(codes) | Failures::OpenAi(codes)) = self.fails;
         let mut statuses: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
-        let needs_key = if self.access() == Access::Open { None } else { Some(&ErrorCode::Unauthorized) };
+        let needs_key = if matches!(self.access(), Access::Open | Access::Uncounted) {
+            None
+        } else {
+            Some(&ErrorCode::Unauthorized)
+        };
         for code in needs_key.into_iter().chain(ANY).chain(codes) {
             let known = statuses.entry(status(*code).as_u16()).or_default();
             if !known.contains(&code.as_str()) {
