@@ -177,7 +177,7 @@ async fn a_change_that_nobody_waits_for_any_more_does_not_say_that_the_store_can
     let tutor = Tutor::start(Script::default());
     tutor.kept.is_full.store(true, Ordering::SeqCst);
     refusal(&tutor.open("c").await, question("t", "what is a heap?")).await;
-    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let (go_on, held) = std::sync::mpsc::sync_channel::<()>(0);
     let mut busy = Box::pin(tutor.storage.run(Lane::Interactive, move |_| {
         let _told = held.recv();
         Ok(())
