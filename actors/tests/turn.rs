@@ -114,6 +114,19 @@ async fn a_follow_up_is_searched_for_together_with_the_question_before_it() {
     assert!(done.was_rewritten);
 }
 
+#[actix::test]
+async fn a_change_of_the_subject_in_the_form_of_a_follow_up_is_searched_for_by_itself() {
+    let tutor = Tutor::start(Script { score: 0.6, ..Script::default() });
+    let conversation = tutor.open("c").await;
+    let mut cursor = conversation.actor.send(StartTurn(question("t1", "what is a heap?"))).await.unwrap().unwrap();
+    until_end(&mut cursor).await;
+    // Together with the question before it, it is far from everything.
+    let mut cursor = start_when_free(&conversation, question("t2", "and what is that CAP theorem?")).await;
+    let events = until_end(&mut cursor).await;
+    let done = completion(&events);
+    assert_eq!((done.question.as_str(), done.was_rewritten), ("and what is that CAP theorem?", false));
+}
+
 /// The turn's end is in the log a moment before the conversation is free again.
 async fn start_when_free(
     conversation: &mentor_actors::conversations::Conversation,

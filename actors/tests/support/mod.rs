@@ -169,6 +169,9 @@ pub fn settings() -> TurnSettings {
     }
 }
 
+/// A text from which every passage is far.
+pub const FAR_FROM_ALL: &str = "heap? and what is that";
+
 /// Words in a question that make a part panic when it sees them.
 pub const BREAK_SEARCH: &str = "break-search";
 pub const BREAK_BEGIN: &str = "break-begin";
@@ -227,7 +230,7 @@ impl Retriever for FakeStore {
             span: CharSpan { start: 0, end: 10 },
             text: "A binary heap is a complete tree kept in an array.".into(),
         };
-        let score = self.score;
+        let score = if query.text.contains(FAR_FROM_ALL) { self.score / 4.0 } else { self.score };
         let breaks = query.text.contains(BREAK_SEARCH);
         let passages = (1..=query.top_k).map(|number| ScoredPassage { passage: passage(number), score }).collect();
         Box::pin(async move {
