@@ -238,9 +238,8 @@ fn serve(
             Job::Change(change, reply) => {
                 let (batch, after) = gather(queue, change, reply);
                 let start = Instant::now();
-                if let Some(failed) = write(store, batch) {
+                if write(store, batch, failing) {
                     telemetry.record(Measurement::TurnsStored { took: start.elapsed() });
-                    failing.store(failed, Ordering::Release);
                 }
                 drop(step);
                 after.or_else(|| queue.pop())
@@ -265,23 +264,24 @@ fn gather(
     (batch, None)
 }
 
-/// Writes a batch as one, or each for itself when that fails: one change must not cost another turn its end. Whether any failed;
-/// `None` when nobody wants any of them, so that nothing was tried.
-fn write(store: &mut dyn ConversationStore, batch: Vec<(TurnChange, Option<Reply>)>) -> Option<bool> {
+/// Writes a batch as one, or each for itself when that fails: one change must not cost another turn its end. False when nobody
+/// wants any of them, so that nothing was tried.
+fn write(store: &mut dyn ConversationStore, batch: Vec<(TurnChange, Option<Reply>)>, failing: &AtomicBool) -> bool {
     // Who gave up has told the student so already.
     let wanted = batch.into_iter().filter(|(_, reply)| reply.as_ref().is_none_or(|reply| !reply.is_closed()));
     let (changes, replies): (Vec<_>, Vec<_>) = wanted.unzip();
     if changes.is_empty() {
-        return None;
+        return false;
     }
     let together = store.write(&changes);
-    let mut failed = false;
-    for (index, reply) in replies.into_iter().enumerate() {
-        let result = match &together {
-            Err(_) if changes.len() > 1 => store.write(&changes[index..=index]),
-            whole => whole.clone(),
-        };
-        failed |= result.is_err();
+    let alone = |index: usize| match &together {
+        Err(_) if changes.len() > 1 => store.write(&changes[index..=index]),
+        whole => whole.clone(),
+    };
+    let results: Vec<_> = (0..changes.len()).map(alone).collect();
+    // Before anybody hears of it: who asks then whether the store can be written is told the same.
+    failing.store(results.iter().any(Result::is_err), Ordering::Release);
+    for (result, reply) in results.into_iter().zip(replies) {
         match reply {
             // Whoever waits may leave meanwhile.
             Some(reply) => drop(reply.send(result)),
@@ -292,7 +292,7 @@ fn write(store: &mut dyn ConversationStore, batch: Vec<(TurnChange, Option<Reply
             }
         }
     }
-    Some(failed)
+    true
 }
 
 fn wake(store: &mut dyn ConversationStore, id: &ConversationId) -> Result<Option<StoredConversation>, EngineError> {

@@ -91,6 +91,10 @@ fn a_server_that_is_told_to_stop_gives_every_stream_its_end_and_a_restart_resume
         client.say(&json!({"type": "ask", "message": QUESTION, "turn_id": "t"}));
     }
     clients[0].hear_type("token");
+    // Each listens for itself, as clients do: one that took a heartbeat only after the server had gone could not answer it, and would
+    // hear no more.
+    let listening: Vec<_> =
+        clients.into_iter().map(|mut client| std::thread::spawn(move || (client.hear_turn(), client.hear()))).collect();
     let address = server.address.clone();
     let stopping = std::thread::spawn(move || server.terminate());
     // The first answer of the server that tells of its stop; connecting fails at the latest when it is gone.
@@ -100,11 +104,14 @@ fn a_server_that_is_told_to_stop_gives_every_stream_its_end_and_a_restart_resume
         (ready.status() == 503).then(|| ready.body_mut().read_to_string().unwrap())
     });
     assert!(refused.is_some_and(|said| said.contains("shutting down")));
-    let ends: Vec<Vec<Value>> = clients.iter_mut().map(Client::hear_turn).collect();
-    for (client, events) in clients.iter_mut().zip(&ends) {
-        assert_eq!(events.last().map(is_end), Some(true), "{events:?}");
-        assert_eq!(client.hear(), Some(Err(CloseCode::Away)));
-    }
+    let heard = listening.into_iter().map(|client| client.join().unwrap());
+    let ends: Vec<Vec<Value>> = heard
+        .map(|(events, after)| {
+            assert_eq!(events.last().map(is_end), Some(true), "{events:?}");
+            assert_eq!(after, Some(Err(CloseCode::Away)));
+            events
+        })
+        .collect();
     assert_eq!(stopping.join().unwrap(), Some(0));
 
     let server = workplace.serve();
