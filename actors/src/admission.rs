@@ -4,6 +4,7 @@
 mod places;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,7 +46,9 @@ struct House {
 #[derive(Debug)]
 struct State {
     places: Places,
-    /// Turns of conversations that have a place. One that was asked for twice at once has two.
+    /// Turns that are in the program, with or without a place.
+    inside: usize,
+    /// Turns of conversations that are. One that was asked for twice at once counts twice.
     turns: HashMap<TurnKey, usize>,
     /// Whether nobody is let in any more.
     closed: bool,
@@ -62,9 +65,11 @@ pub struct TurnKey {
     pub turn_id: TurnId,
 }
 
-/// A place in the program; free again when dropped.
+/// A place in the program; free again when dropped, or before.
 pub struct Admitted {
     house: Arc<House>,
+    /// Whether the place is still its own. Changed under the house's lock alone.
+    has_place: AtomicBool,
     key: Option<TurnKey>,
     client: Option<ClientId>,
     prompt_tokens: usize,
@@ -80,7 +85,7 @@ impl Admission {
     /// Nobody is in yet. `outlook` is how long one more turn would wait.
     #[must_use]
     pub fn new(bounds: Bounds, outlook: Arc<Outlook>, telemetry: Arc<dyn Telemetry>) -> Self {
-        let state = State { places: Places::new(bounds), turns: HashMap::new(), closed: false };
+        let state = State { places: Places::new(bounds), inside: 0, turns: HashMap::new(), closed: false };
         let house = House { state: Mutex::new(state), inside: watch::Sender::new(0), outlook, telemetry };
         Self { house: Arc::new(house) }
     }
@@ -103,11 +108,12 @@ impl Admission {
             return Err(stopping.retry_after(STOPPING_WAIT));
         }
         state.places.take(client.as_ref(), prompt_tokens).map_err(|refused| self.refuse(refused))?;
+        state.inside += 1;
         if let Some(key) = &key {
             *state.turns.entry(key.clone()).or_default() += 1;
         }
         self.house.tell(&state);
-        Ok(Admitted { house: self.house.clone(), key, client, prompt_tokens })
+        Ok(Admitted { house: self.house.clone(), has_place: AtomicBool::new(true), key, client, prompt_tokens })
     }
 
     /// Whether that turn is in the program: asking for it again starts nothing, and so needs no place.
@@ -162,22 +168,40 @@ impl House {
 
     fn tell(&self, state: &State) {
         let (turns, prompt_tokens) = (state.places.turns(), state.places.prompt_tokens());
-        self.inside.send_replace(turns);
+        self.inside.send_replace(state.inside);
         self.telemetry.record(Measurement::TurnsInside { turns, prompt_tokens });
+    }
+}
+
+impl Admitted {
+    /// Makes room for another turn, before anybody can know that this one is over: who hears that and asks again at once must not find
+    /// the place still taken. It stays in the program, for [`Admission::empty`], until it is dropped.
+    pub fn free_place(&self) {
+        let mut state = self.house.lock();
+        self.leave(&mut state);
+        self.house.tell(&state);
+    }
+
+    fn leave(&self, state: &mut State) {
+        if self.has_place.swap(false, Ordering::Relaxed) {
+            state.places.leave(self.client.as_ref(), self.prompt_tokens);
+        }
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut state = self.house.lock();
-        state.places.leave(self.client.as_ref(), self.prompt_tokens);
+        let house = self.house.clone();
+        let mut state = house.lock();
+        self.leave(&mut state);
+        state.inside -= 1;
         if let Some(key) = &self.key {
             match state.turns.get_mut(key) {
                 Some(count) if *count > 1 => *count -= 1,
                 _ => drop(state.turns.remove(key)),
             }
         }
-        self.house.tell(&state);
+        house.tell(&state);
     }
 }
 
@@ -219,6 +243,21 @@ mod tests {
         }
         drop(first);
         assert!(admission.admit(&turn("b"), None, 10).is_ok());
+    }
+
+    #[test]
+    fn a_turn_that_is_over_has_no_place_any_more_and_stays_in_the_program_until_it_is_gone() {
+        let (admission, _) = admission(1);
+        let first = admission.admit(&turn("a"), None, 10).unwrap();
+        first.free_place();
+        first.free_place();
+        let second = admission.admit(&turn("b"), None, 10).unwrap();
+        assert_eq!(admission.inside(), 2);
+        drop(first);
+        assert_eq!(admission.inside(), 1);
+        assert!(admission.admit(&turn("c"), None, 10).is_err(), "a place is freed once");
+        drop(second);
+        assert_eq!(admission.inside(), 0);
     }
 
     #[test]

@@ -65,8 +65,8 @@ struct RunningTurn {
     history: Vec<Exchange>,
     /// Looks whether anybody still watches; an idle conversation has no timer.
     look_out: SpawnHandle,
-    /// Freed when the turn ends.
-    _admitted: Admitted,
+    /// In the program until the conversation has taken note of its end.
+    _admitted: Arc<Admitted>,
 }
 
 /// A turn's reader, once its beginning is stored.
@@ -239,14 +239,14 @@ impl ConversationActor {
             self.has_older = true;
         }
         self.begun.push_back((request.turn_id.clone(), before));
-        let cancel = CancelToken::default();
+        let (cancel, admitted) = (CancelToken::default(), Arc::new(admitted));
         self.running = Some(RunningTurn {
             turn_id: request.turn_id.clone(),
             cancel: cancel.clone(),
             abandon_after: request.abandon_after,
             history: history.clone(),
             look_out: ctx.run_interval(WATCH_INTERVAL, |conversation, _| conversation.cancel_if_abandoned()),
-            _admitted: admitted,
+            _admitted: admitted.clone(),
         });
         let turn = Turn {
             services: self.services.clone(),
@@ -255,6 +255,7 @@ impl ConversationActor {
             history,
             cancel,
             scribe,
+            admitted,
             read: None,
             request,
         };

@@ -31,13 +31,11 @@ impl StatelessTurn {
             history,
             cancel: cancel.clone(),
             scribe: Scribe::new(log, request.turn_id.clone()),
+            admitted: Arc::new(admitted),
             read: None,
             request,
         };
-        actix::spawn(async move {
-            turn.run().await;
-            drop(admitted);
-        });
+        actix::spawn(turn.run());
         Self { cursor, _cancel: CancelOnDrop(cancel) }
     }
 

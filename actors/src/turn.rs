@@ -11,6 +11,7 @@ use actix::Addr;
 use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 
+use crate::admission::Admitted;
 use crate::attribution::{Attribution, Examination};
 use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
@@ -139,6 +140,8 @@ pub(crate) struct Turn {
     pub history: Vec<Exchange>,
     pub cancel: CancelToken,
     pub scribe: Scribe,
+    /// Its place, until everybody may know that it is over.
+    pub admitted: Arc<Admitted>,
     /// The prompt, once the generator has read it.
     pub read: Option<Vec<PromptMessage>>,
 }
@@ -193,6 +196,7 @@ impl Turn {
             _ => (Err(ErrorCode::Internal), None),
         };
         self.services.telemetry.record(Measurement::TurnEnded { outcome, total: start.elapsed() });
+        self.admitted.free_place();
         self.scribe.end(end);
         exchange
     }
