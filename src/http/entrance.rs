@@ -16,7 +16,8 @@ pub struct LetIn {
     pub turn: TurnRequest,
     /// What was counted for it.
     pub charge: Charge,
-    /// Its place. A question that was begun before needs none; if that turns out to be wrong, it is asked for then.
+    /// Its place. A question that was begun before needs none, nor one of a conversation that has a turn; if that turns out to be wrong,
+    /// it is asked for then.
     pub admitted: Option<Admitted>,
 }
 
@@ -39,7 +40,8 @@ pub fn place(doors: &Doors, turn: &TurnRequest) -> Result<Admitted, TurnError> {
     doors.admission.admit(turn, None, doors.services.expected_prompt_tokens(turn))
 }
 
-/// Counts a question of a conversation and gives it a place, unless it is in the program already, or `resumes` what was begun.
+/// Counts a question of a conversation and gives it a place, unless it is in the program already, or `needs_no_place`: it resumes what was
+/// begun, or its conversation has a turn.
 ///
 /// # Errors
 /// As [`count`] and [`place`]; nothing is counted then.
@@ -48,7 +50,7 @@ pub fn let_in(
     client: &Client,
     conversation_id: &ConversationId,
     turn: TurnRequest,
-    resumes: bool,
+    needs_no_place: bool,
 ) -> Result<LetIn, TurnError> {
     let (turn, mut charge) = count(doors, client, turn)?;
     let key = TurnKey {
@@ -57,7 +59,7 @@ pub fn let_in(
         turn_id: turn.turn_id.clone(),
     };
     let tokens = doors.services.expected_prompt_tokens(&turn);
-    let is_known = resumes || doors.admission.holds(&key);
+    let is_known = needs_no_place || doors.admission.holds(&key);
     let admitted = if is_known { Ok(None) } else { doors.admission.admit(&turn, Some(key), tokens).map(Some) };
     match admitted {
         Ok(admitted) => Ok(LetIn { turn, charge, admitted }),

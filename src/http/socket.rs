@@ -88,6 +88,7 @@ fn start(
         stood_still: false,
         sent_before: None,
         messages,
+        starting: 0,
         refusals: 0,
         control_frames: 0,
         is_closing: false,
@@ -124,6 +125,8 @@ struct Socket {
     sent_before: Option<u64>,
     /// Makes messages of frames.
     messages: Messages,
+    /// Turns that were asked for, and nothing was heard of yet.
+    starting: usize,
     /// Frames that were refused since one was not.
     refusals: usize,
     /// Control frames since the last heartbeat.
@@ -237,7 +240,7 @@ impl Socket {
             Ok(conversation) => {
                 socket.announce(&id, &conversation, ctx);
                 if let Some(question) = question {
-                    start_turn(&conversation, question, ctx);
+                    socket.start_turn(&conversation, question, ctx);
                 }
                 socket.bound = Some((id, conversation));
             }
@@ -311,20 +314,26 @@ impl Socket {
             Some((bound, _)) => bound.clone(),
             None => wanted.unwrap_or_else(ConversationId::generate),
         };
-        let question = match self.let_in(&id, asked) {
+        let question = match self.let_in(&id, asked, bound.is_some() && self.has_turn()) {
             Err(error) => return refuse(ctx, error),
             Ok(question) => question,
         };
         match bound {
-            Some((_, conversation)) if conversation.actor.connected() => start_turn(&conversation, question, ctx),
+            Some((_, conversation)) if conversation.actor.connected() => self.start_turn(&conversation, question, ctx),
             // One that was deleted begins anew.
             _ => self.bind(id, Some(question), ctx),
         }
     }
 
-    fn let_in(&self, id: &ConversationId, asked: AskBody) -> Result<LetIn, TurnError> {
+    fn let_in(&self, id: &ConversationId, asked: AskBody, needs_no_place: bool) -> Result<LetIn, TurnError> {
         let turn = body::turn_request(asked, self.doors.limits, self.doors.abandon_after)?;
-        entrance::let_in(&self.doors, &self.client, id, turn, false)
+        entrance::let_in(&self.doors, &self.client, id, turn, needs_no_place)
+    }
+
+    /// Whether the conversation it is bound to has a turn, or is about to. Another question takes no place to be told so: a client that sends many at
+    /// once would have all of them for a moment.
+    fn has_turn(&self) -> bool {
+        self.starting > 0 || self.bound.as_ref().is_some_and(|(_, conversation)| conversation.state.is_busy())
     }
 
     fn ask_sibling(&mut self, sibling: SiblingBody, edited: Option<String>, ctx: &mut Ctx) {
@@ -333,7 +342,7 @@ impl Socket {
             return refuse(ctx, TurnError::new(ErrorCode::InvalidRequest, message));
         };
         match self.let_sibling_in(&id, sibling, edited) {
-            Ok((turn_id, charge, asked)) => spawn_start((turn_id, charge), conversation.actor.send(asked), ctx),
+            Ok((turn_id, charge, asked)) => self.spawn_start((turn_id, charge), conversation.actor.send(asked), ctx),
             Err(error) => refuse(ctx, error),
         }
     }
@@ -350,7 +359,7 @@ impl Socket {
         // The message of a question that is repeated is the stored one; it was checked when it was first asked.
         let message = edited.unwrap_or_else(|| "again".to_owned());
         let asked = AskBody { message, conversation_id: None, turn_id: sibling.new_turn_id, options: sibling.options };
-        let LetIn { turn: request, charge, admitted } = self.let_in(id, asked)?;
+        let LetIn { turn: request, charge, admitted } = self.let_in(id, asked, self.has_turn())?;
         Ok((request.turn_id.clone(), charge, StartSibling { of, repeats, request, admitted }))
     }
 
@@ -368,6 +377,40 @@ impl Socket {
             }
         };
         ctx.spawn(told.into_actor(self));
+    }
+
+    /// Starts a turn; its events come through the connection's own stream.
+    fn start_turn(&mut self, conversation: &Conversation, question: LetIn, ctx: &mut Ctx) {
+        let LetIn { turn, charge, admitted } = question;
+        self.spawn_start((turn.turn_id.clone(), charge), entrance::start(&conversation.actor, turn, admitted), ctx);
+    }
+
+    /// Waits whether a turn starts; one that does not costs nothing.
+    fn spawn_start<F>(&mut self, (turn_id, mut charge): (TurnId, Charge), sent: F, ctx: &mut Ctx)
+    where
+        F: Future<Output = Result<Result<Cursor, TurnError>, actix::MailboxError>> + 'static,
+    {
+        self.starting += 1;
+        let then =
+            |started: Result<Result<Cursor, TurnError>, actix::MailboxError>, socket: &mut Self, ctx: &mut Ctx| {
+                socket.starting -= 1;
+                let gone = || {
+                    let lost = TurnError::new(ErrorCode::Unavailable, "the conversation did not answer, ask again");
+                    lost.retry_after(COME_BACK_AFTER)
+                };
+                match started.unwrap_or_else(|_| Err(gone())) {
+                    // Its answer was counted when it was asked for.
+                    Ok(cursor) if cursor.is_again() => charge.settle(0),
+                    Ok(_) => socket.remember(turn_id, charge),
+                    Err(error) => {
+                        charge.settle(0);
+                        if !socket.is_closing {
+                            refuse(ctx, error);
+                        }
+                    }
+                }
+            };
+        ctx.spawn(actix::fut::wrap_future(sent).map(then));
     }
 
     /// A turn has ended: what was counted for its answer and not needed is given back.
@@ -447,37 +490,6 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Socket {
             ctx.stop();
         }
     }
-}
-
-/// Starts a turn; its events come through the connection's own stream.
-fn start_turn(conversation: &Conversation, question: LetIn, ctx: &mut Ctx) {
-    let LetIn { turn, charge, admitted } = question;
-    spawn_start((turn.turn_id.clone(), charge), entrance::start(&conversation.actor, turn, admitted), ctx);
-}
-
-/// Waits whether a turn starts; one that does not costs nothing.
-fn spawn_start<F>((turn_id, mut charge): (TurnId, Charge), sent: F, ctx: &mut Ctx)
-where
-    F: Future<Output = Result<Result<Cursor, TurnError>, actix::MailboxError>> + 'static,
-{
-    let then = |started: Result<Result<Cursor, TurnError>, actix::MailboxError>, socket: &mut Socket, ctx: &mut Ctx| {
-        let gone = || {
-            let lost = TurnError::new(ErrorCode::Unavailable, "the conversation did not answer, ask again");
-            lost.retry_after(COME_BACK_AFTER)
-        };
-        match started.unwrap_or_else(|_| Err(gone())) {
-            // Its answer was counted when it was asked for.
-            Ok(cursor) if cursor.is_again() => charge.settle(0),
-            Ok(_) => socket.remember(turn_id, charge),
-            Err(error) => {
-                charge.settle(0);
-                if !socket.is_closing {
-                    refuse(ctx, error);
-                }
-            }
-        }
-    };
-    ctx.spawn(actix::fut::wrap_future(sent).map(then));
 }
 
 fn send(ctx: &mut Ctx, value: &serde_json::Value) {

@@ -54,6 +54,26 @@ async fn who_comes_back_for_a_turn_that_runs_is_not_turned_away() {
 }
 
 #[actix::test]
+async fn another_question_beside_a_running_turn_takes_no_place_to_be_told_so() {
+    let gate = Arc::new(Gate::default());
+    let server = Server::start(Script { gate: gate.clone(), admission: 1, ..Script::default() });
+    let mut socket = server.connect("/c").await;
+    socket.hear_type("ready").await;
+    for number in 0..5 {
+        socket.say(&asked(json!({"turn_id": format!("t{number}")}))).await;
+    }
+    for _ in 1..5 {
+        assert_eq!(socket.hear_type("error").await["code"], "turn_in_progress");
+    }
+    gate.open();
+    socket.hear_type("complete").await;
+    // The places are as many as before.
+    socket.say(&asked(json!({"turn_id": "next"}))).await;
+    socket.hear_type("complete").await;
+    server.stop().await;
+}
+
+#[actix::test]
 async fn a_turn_id_of_another_conversation_gets_nobody_in() {
     let (gate, measured) = (Arc::new(Gate::default()), Arc::new(Measured::default()));
     let telemetry = measured.clone();
