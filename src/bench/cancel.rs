@@ -26,7 +26,7 @@ const PROMPT_TOKENS: u64 = 240;
 /// A prompt for which the whole context is needed, with its answer.
 const FULL_PROMPT_TOKENS: usize = 360;
 /// Memory that may be added after a tenth of the turns, in MiB: by then everything is as large as it gets (the context, the saved
-/// conversations, the allocator's own store), and what is left is its wavering, which was at most some MiB in 10,000 turns.
+/// conversations, the allocator's own store), and what is left is its wavering.
 pub const MOST_GROWTH_MIB: usize = 64;
 /// A turn that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
