@@ -70,8 +70,8 @@ pub struct Evidence {
 
 /// How likely a question is answered in the corpus at all, 0 to 1.
 ///
-/// A logistic regression on 195 questions with an answer and 40 without, on three sets of books; one half is where few questions
-/// with an answer are refused.
+/// A logistic regression on 195 questions with an answer and 40 without, on three sets of books, rounded; one half is where few
+/// questions with an answer are refused.
 #[must_use]
 #[allow(clippy::cast_precision_loss)] // terms of a question
 pub fn answerable(evidence: &Evidence) -> f32 {
