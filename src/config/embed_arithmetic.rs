@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum EmbedArithmetic {
-    /// In eight bits where the processor has AMX, else in floats.
+    /// In eight bits where the processor has AMX or AVX-512 VNNI, else in floats.
     Auto,
     /// In floats.
     Float,

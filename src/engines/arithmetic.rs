@@ -17,7 +17,7 @@ impl EmbedArithmetic {
     /// What it means on the processor of `/proc/cpuinfo`.
     fn on(self, cpuinfo: &str) -> anyhow::Result<Arithmetic> {
         match self {
-            Self::Auto if has_amx(cpuinfo) => Ok(Arithmetic::Int8),
+            Self::Auto if is_faster_in_int8(cpuinfo) => Ok(Arithmetic::Int8),
             Self::Auto | Self::Float => Ok(Arithmetic::Float),
             Self::Int8 if rounds_sums(cpuinfo) => {
                 bail!(
@@ -29,9 +29,9 @@ impl EmbedArithmetic {
     }
 }
 
-/// Whether the processor multiplies tiles of eight-bit numbers. There it is faster by far; elsewhere it was not measured.
-fn has_amx(cpuinfo: &str) -> bool {
-    flags(cpuinfo).is_some_and(|mut flags| flags.any(|flag| flag == "amx_int8"))
+/// Whether eight bits were measured to be faster on such processors, see `docs/adr/0015-embedding-in-eight-bits-twice.md`.
+fn is_faster_in_int8(cpuinfo: &str) -> bool {
+    flags(cpuinfo).is_some_and(|mut flags| flags.any(|flag| ["amx_int8", "avx512_vnni"].contains(&flag)))
 }
 
 /// Whether the runtime's kernels round sums of eight-bit products: those for x86 without VNNI do.
@@ -51,9 +51,10 @@ mod tests {
     #[test]
     fn eight_bits_are_chosen_by_the_processors_flags() {
         let cpuinfo = |flags: &str| format!("processor\t: 0\nmodel name\t: amx_int8\nflags\t\t: fpu {flags} sse\n");
-        assert!(has_amx(&cpuinfo("amx_int8")));
-        assert!(!has_amx(&cpuinfo("amx_bf16")));
-        assert!(!has_amx(""));
+        for (flags, chosen) in [("amx_int8", true), ("avx512_vnni", true), ("amx_bf16 avx_vnni", false)] {
+            assert_eq!(is_faster_in_int8(&cpuinfo(flags)), chosen, "{flags}");
+        }
+        assert!(!is_faster_in_int8(""));
     }
 
     #[test]
