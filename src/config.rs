@@ -156,11 +156,12 @@ configuration! {
     llm_idle_s / "MENTOR_LLM_IDLE_S": u64 = 20;
     /// Embedder: a path to a sentence-transformers ONNX folder, or a name; empty for the default.
     embedder / "MENTOR_EMBEDDER": String = String::new();
-    /// Reranker: a path to a cross-encoder's ONNX folder (model.onnx, tokenizer.json), or the name of a folder among the models; empty
-    /// for none. It reads each question together with the passages that were found and puts the best first, which costs time.
-    reranker / "MENTOR_RERANKER": String = String::new();
-    /// How many passages of a question the reranker reads.
-    rerank_passages / "MENTOR_RERANK_PASSAGES": usize = 20;
+    /// Reranker, which reads the best passages a second time and puts them in order: embedder for the embedder's own tokens, a path
+    /// to a cross-encoder's ONNX folder (model.onnx, tokenizer.json), or the name of a folder among the models; empty for none. It
+    /// costs time.
+    reranker / "MENTOR_RERANKER": String = "embedder".into();
+    /// How many passages of a question the reranker reads; 0 for 6 with the embedder's tokens and 20 with a cross-encoder.
+    rerank_passages / "MENTOR_RERANK_PASSAGES": usize = 0;
     /// Where the engines run: auto, cpu or cuda.
     device / "MENTOR_DEVICE": Device = Device::Auto;
     /// What is logged, as a filter: error, warn, info, debug, or per module.
@@ -392,7 +393,6 @@ impl Config {
             ("slots", self.slots),
             ("batch_tokens", self.batch_tokens.given().unwrap_or(1)),
             ("embed_queue", self.embed_queue),
-            ("rerank_passages", self.rerank_passages),
             ("search_parallel", self.search_parallel),
             ("max_turns", self.max_turns),
             ("client_share_percent", self.client_share_percent),

@@ -403,7 +403,7 @@ pub fn for_retrieval(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow:
     let (starting, loaded, count) = start_embedding(config, &files, 1, config.embed_queue, telemetry)?;
     let reranker = reranking::start(config, telemetry)?;
     let embedding = finish_embedding(starting, &loaded, count)?;
-    let reranker = reranker.map(StartingReranker::ready).transpose()?;
+    let reranker = reranker.map(StartingReranker::ready).transpose()?.flatten();
     let store = open_store(config, &embedding.info)?;
     Ok(Retrieval { embedding, store, reranker })
 }

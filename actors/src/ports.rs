@@ -11,8 +11,8 @@ use futures_util::future::BoxFuture;
 pub use crate::domain::Token;
 use crate::domain::{
     Chunk, ConversationId, ConversationSummary, CorpusStats, DocumentContent, DocumentId, DocumentRecord,
-    EmbeddedChunk, Embedding, EngineError, Feedback, FinishReason, Found, ListPlace, Owner, StoredConversation,
-    StoredTurn, TurnChange, TurnId, Usage,
+    EmbeddedChunk, Embedding, EngineError, Feedback, FinishReason, Found, ListPlace, Owner, ScoredPassage,
+    StoredConversation, StoredTurn, TurnChange, TurnId, Usage,
 };
 use crate::prompt::Exchange;
 
@@ -32,13 +32,14 @@ pub trait Embedder {
     fn embed(&mut self, texts: &[String]) -> Result<Vec<Embedding>, EngineError>;
 }
 
-/// Reads a question and a passage together and says how well the passage answers it. Lives on one worker thread.
+/// Reads a question and a passage and says how well the passage answers it. Lives on one worker thread.
 pub trait Reranker {
-    /// A score for each passage, in order, from 0 (has nothing to do with the question) to 1 (answers it).
+    /// A score for each passage, in order, from 0 (has nothing to do with the question) to 1 (answers it). Those it comes with are
+    /// the search's.
     ///
     /// # Errors
     /// [`EngineError::Failed`] when the engine refuses the batch.
-    fn score(&mut self, question: &str, passages: &[String]) -> Result<Vec<f32>, EngineError>;
+    fn score(&mut self, question: &str, passages: &[ScoredPassage]) -> Result<Vec<f32>, EngineError>;
 }
 
 /// Counts tokens as the embedder does, for chunking. Shared between threads.

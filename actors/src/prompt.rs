@@ -188,19 +188,17 @@ mod tests {
     use crate::domain::{CharSpan, ChunkId, DocumentId, DocumentKind};
 
     fn passage(text: &str, page: u32) -> ScoredPassage {
-        ScoredPassage {
-            passage: Passage {
-                chunk_id: ChunkId(format!("c-{page}")),
-                document_id: DocumentId("book.pdf".into()),
-                file_name: "book.pdf".into(),
-                kind: DocumentKind::Pdf,
-                page: Some(page),
-                section: None,
-                span: CharSpan::default(),
-                text: text.into(),
-            },
-            score: 0.9,
-        }
+        let passage = Passage {
+            chunk_id: ChunkId(format!("c-{page}")),
+            document_id: DocumentId("book.pdf".into()),
+            file_name: "book.pdf".into(),
+            kind: DocumentKind::Pdf,
+            page: Some(page),
+            section: None,
+            span: CharSpan::default(),
+            text: text.into(),
+        };
+        ScoredPassage::whole(passage, 0.9)
     }
 
     fn parts(budget_tokens: usize) -> PromptParts {

@@ -1,4 +1,4 @@
-//! Reranking: a model that reads question and passage together looks a second time at what the search found.
+//! Reranking: a model that reads question and passage looks a second time at what the search found.
 //!
 //! It only improves an order, so nothing waits for it long, and whatever happens to it, the search's own order is still there.
 
@@ -31,7 +31,7 @@ pub type BoxedReranker = Box<dyn Reranker>;
 /// Passages of one question.
 struct RerankJob {
     question: String,
-    passages: Vec<String>,
+    passages: Vec<ScoredPassage>,
     /// Its receiver being gone means that nobody wants the answer.
     reply: oneshot::Sender<Result<Vec<f32>, EngineError>>,
 }
@@ -138,9 +138,8 @@ impl Reranking {
     }
 
     async fn score(&self, question: &str, found: &[ScoredPassage]) -> Result<Vec<f32>, Reranked> {
-        let passages = found.iter().map(|scored| scored.passage.text.clone()).collect();
         let (reply, answer) = oneshot::channel();
-        let job = RerankJob { question: question.to_owned(), passages, reply };
+        let job = RerankJob { question: question.to_owned(), passages: found.to_vec(), reply };
         self.queue.try_push(Lane::Interactive, job).map_err(|_| Reranked::Busy)?;
         let answer = tokio::time::timeout(self.settings.patience, answer).await.map_err(|_| Reranked::Late)?;
         match answer.unwrap_or(Err(EngineError::WorkerLost("rerank"))) {

@@ -33,7 +33,7 @@ impl Retriever for Numbers {
             span: CharSpan::default(),
             text: number.to_string(),
         };
-        let passages = (1..=query.top_k).map(|number| ScoredPassage { passage: passage(number), score: 0.5 }).collect();
+        let passages = (1..=query.top_k).map(|number| ScoredPassage::whole(passage(number), 0.5)).collect();
         Box::pin(async { Ok(Found { passages, relevance: 0.7 }) })
     }
 
@@ -50,8 +50,8 @@ impl Retriever for Numbers {
 struct LargeFirst;
 
 impl Reranker for LargeFirst {
-    fn score(&mut self, question: &str, passages: &[String]) -> Result<Vec<f32>, EngineError> {
-        let scores = passages.iter().map(|text| text.parse::<f32>().unwrap() / 100.0);
+    fn score(&mut self, question: &str, passages: &[ScoredPassage]) -> Result<Vec<f32>, EngineError> {
+        let scores = passages.iter().map(|scored| scored.passage.text.parse::<f32>().unwrap() / 100.0);
         match question {
             "fail" => Err(EngineError::Failed("no".into())),
             "panic" => panic!("unlucky"),

@@ -80,7 +80,7 @@ fn passage(text: &str) -> ScoredPassage {
         span: CharSpan::default(),
         text: text.into(),
     };
-    ScoredPassage { passage, score: 0.8 }
+    ScoredPassage::whole(passage, 0.8)
 }
 
 fn judged(found: &Attribution) -> Label {

@@ -45,7 +45,7 @@ fn passage(number: usize) -> ScoredPassage {
         span: CharSpan { start: 3, end: 40 },
         text: "A heap is a tree. \u{2028} 😀".into(),
     };
-    ScoredPassage { passage, score: 0.123_456_79 / number as f32 }
+    ScoredPassage::whole(passage, 0.123_456_79 / number as f32)
 }
 
 /// All kinds of events of a turn that was answered, with tokens that end inside words.

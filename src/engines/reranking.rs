@@ -1,4 +1,4 @@
-//! The reranker, where the configuration names one.
+//! The reranker, unless the configuration wants none.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,9 +8,9 @@ use mentor_actors::ports::Factory;
 use mentor_actors::reranking::{BoxedReranker, RerankSettings, Reranking, StartingReranking};
 use mentor_actors::telemetry::Telemetry;
 use mentor_actors::workers::{RestartBudget, WorkerPool};
-use mentor_engines::onnx::{OnnxConfig, OnnxReranker, RerankerInfo};
+use mentor_engines::onnx::{LateInteraction, OnnxConfig, OnnxReranker, RerankerInfo};
 
-use super::cores;
+use super::{cores, none_if_empty};
 use crate::config::Config;
 use crate::models::ModelsDir;
 
@@ -19,6 +19,13 @@ const QUEUE: usize = 8;
 
 /// Longest that a question waits for a better order of its passages.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the configuration calls the embedder's own tokens.
+const EMBEDDER: &str = "embedder";
+
+/// Passages that each kind reads: more of them changed nothing for tokens, and a cross-encoder was not measured.
+const BY_TOKENS: usize = 6;
+const BY_CROSS_ENCODER: usize = 20;
 
 /// A running reranker, with what it says of itself.
 pub struct LoadedReranker {
@@ -41,6 +48,8 @@ impl LoadedReranker {
 pub(super) struct StartingReranker {
     starting: StartingReranking,
     info: Arc<OnceLock<RerankerInfo>>,
+    /// Whether the program goes on without it.
+    is_optional: bool,
 }
 
 /// Begins to load the configured reranker; `None` where none is.
@@ -51,32 +60,55 @@ pub(super) fn start(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::
     if config.reranker.is_empty() {
         return Ok(None);
     }
+    let by_tokens = config.reranker == EMBEDDER;
     let models = ModelsDir::new(&config.models_dir);
-    let mut model = OnnxConfig::new(models.resolve_reranker(&config.reranker)?, models.resolve_runtime(config.device)?);
+    let folder = match by_tokens {
+        true => models.resolve_embedder(none_if_empty(&config.embedder))?,
+        false => models.resolve_reranker(&config.reranker)?,
+    };
+    let mut model = OnnxConfig::new(folder, models.resolve_runtime(config.device)?);
     model.device = config.device.into();
     model.intra_threads = cores();
+    model.arithmetic = config.embed_arithmetic.on_this_machine()?;
     let info = Arc::new(OnceLock::new());
     let factory: Factory<BoxedReranker> = {
         let info = info.clone();
         Arc::new(move || {
-            let built = OnnxReranker::load(&model)?;
-            info.get_or_init(|| built.info().clone());
-            Ok(Box::new(built))
+            let (built, description): (BoxedReranker, _) = if by_tokens {
+                let built = LateInteraction::load(&model)?;
+                let info = built.info();
+                (Box::new(built), info)
+            } else {
+                let built = OnnxReranker::load(&model)?;
+                let info = built.info().clone();
+                (Box::new(built), info)
+            };
+            info.get_or_init(|| description);
+            Ok(built)
         })
     };
-    let settings = RerankSettings { passages: config.rerank_passages, queue: QUEUE, patience: PATIENCE };
+    let usual = if by_tokens { BY_TOKENS } else { BY_CROSS_ENCODER };
+    let passages = if config.rerank_passages == 0 { usual } else { config.rerank_passages };
+    let settings = RerankSettings { passages, queue: QUEUE, patience: PATIENCE };
     let starting = Reranking::start(&factory, settings, RestartBudget::default(), telemetry)?;
-    Ok(Some(StartingReranker { starting, info }))
+    Ok(Some(StartingReranker { starting, info, is_optional: by_tokens }))
 }
 
 impl StartingReranker {
-    /// Waits for the model.
+    /// Waits for the model; `None` for an embedder that does not say its tokens.
     ///
     /// # Errors
     /// Its load failure.
-    pub(super) fn ready(self) -> anyhow::Result<LoadedReranker> {
-        let (reranking, pool) = self.starting.ready()?;
+    pub(super) fn ready(self) -> anyhow::Result<Option<LoadedReranker>> {
+        let (reranking, pool) = match self.starting.ready() {
+            Ok(ready) => ready,
+            Err(problem) if self.is_optional => {
+                tracing::warn!(%problem, "passages stay in the order of the search");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
         let info = self.info.get().cloned().context("the reranker did not say what it is")?;
-        Ok(LoadedReranker { reranking, info, pool })
+        Ok(Some(LoadedReranker { reranking, info, pool }))
     }
 }

@@ -177,7 +177,7 @@ pub(super) mod tests {
             span: CharSpan::default(),
             text: text.into(),
         };
-        ScoredPassage { passage, score: 0.7 }
+        ScoredPassage::whole(passage, 0.7)
     }
 
     pub fn question(sources: Vec<Gold>, quote: Option<&str>) -> Question {

@@ -179,19 +179,17 @@ mod tests {
     use crate::domain::{ChunkId, DocumentId, DocumentKind, Passage};
 
     fn source(text: &str) -> ScoredPassage {
-        ScoredPassage {
-            passage: Passage {
-                chunk_id: ChunkId("c".into()),
-                document_id: DocumentId("d".into()),
-                file_name: "d.md".into(),
-                kind: DocumentKind::Markdown,
-                page: None,
-                section: None,
-                span: CharSpan::default(),
-                text: text.into(),
-            },
-            score: 0.8,
-        }
+        let passage = Passage {
+            chunk_id: ChunkId("c".into()),
+            document_id: DocumentId("d".into()),
+            file_name: "d.md".into(),
+            kind: DocumentKind::Markdown,
+            page: None,
+            section: None,
+            span: CharSpan::default(),
+            text: text.into(),
+        };
+        ScoredPassage::whole(passage, 0.8)
     }
 
     /// By words alone.

@@ -1,5 +1,7 @@
 //! Passages: what retrieval returns and an answer stands on.
 
+use std::ops::Range;
+
 use super::{ChunkId, DocumentId, DocumentKind};
 
 /// A unit-length vector of the embedder's dimension; cosine similarity is its dot product.
@@ -42,6 +44,23 @@ pub struct ScoredPassage {
     pub passage: Passage,
     /// How likely it answers the question, 0 to 1.
     pub score: f32,
+    /// Which bytes of the text were found. The rest stands beside them.
+    pub found: Range<usize>,
+}
+
+impl ScoredPassage {
+    /// A passage that was found as a whole.
+    #[must_use]
+    pub fn whole(passage: Passage, score: f32) -> Self {
+        let found = 0..passage.text.len();
+        Self { passage, score, found }
+    }
+
+    /// The part of the text that was found; all of it where there is no such part.
+    #[must_use]
+    pub fn found_text(&self) -> &str {
+        self.passage.text.get(self.found.clone()).unwrap_or(&self.passage.text)
+    }
 }
 
 /// What a search found.

@@ -232,7 +232,7 @@ impl Retriever for FakeStore {
         };
         let score = if query.text.contains(FAR_FROM_ALL) { self.score / 4.0 } else { self.score };
         let breaks = query.text.contains(BREAK_SEARCH);
-        let passages = (1..=query.top_k).map(|number| ScoredPassage { passage: passage(number), score }).collect();
+        let passages = (1..=query.top_k).map(|number| ScoredPassage::whole(passage(number), score)).collect();
         Box::pin(async move {
             assert!(!breaks, "the search broke");
             Ok(Found { passages, relevance: score })

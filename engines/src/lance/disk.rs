@@ -63,7 +63,7 @@ fn hits(batch: &RecordBatch) -> Result<Vec<ScoredPassage>, StoreError> {
     let hit = |row| {
         let document = DocumentId(documents.value(row).into());
         let passage = columns.passage(row, &document, record::parse_kind(kinds.value(row))?);
-        Ok(ScoredPassage { passage, score: (1.0 - distances.value(row)).clamp(0.0, 1.0) })
+        Ok(ScoredPassage::whole(passage, (1.0 - distances.value(row)).clamp(0.0, 1.0)))
     };
     (0..batch.num_rows()).map(hit).collect()
 }

@@ -10,7 +10,7 @@ use ort::environment::Environment;
 use super::batch::{self, BatchPolicy};
 use super::config::{EmbedderInfo, ExecutionProvider, OnnxConfig};
 use super::folder::ModelFolder;
-use super::model::Model;
+use super::model::{Model, TokenVectors};
 use super::runtime;
 use super::session::on_device;
 use super::tokens::{self, OnnxTokenCounter, TextEncoder};
@@ -59,6 +59,40 @@ impl OnnxEmbedder {
         &self.info
     }
 
+    /// The vectors of each text and of its tokens, in order; those of special tokens are left out.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the model refuses the batch.
+    pub(super) fn token_vectors<'t>(
+        &mut self,
+        texts: impl Iterator<Item = &'t str>,
+    ) -> Result<Vec<TokenVectors>, EngineError> {
+        let (before, behind) = self.encoder.special_tokens();
+        let mut all = self.run(texts, Model::run_by_tokens)?;
+        for TokenVectors { tokens, .. } in &mut all {
+            tokens.truncate(tokens.len() - behind.min(tokens.len()));
+            tokens.drain(..before.min(tokens.len()));
+        }
+        Ok(all)
+    }
+
+    /// Runs the texts in groups that suit the device; the results in the order of the texts.
+    fn run<'t, T>(
+        &mut self,
+        texts: impl Iterator<Item = &'t str>,
+        run: impl Fn(&mut Model, &[&[u32]], u32) -> Result<Vec<T>, EngineError>,
+    ) -> Result<Vec<T>, EngineError> {
+        let encoded: Vec<Vec<u32>> = texts.map(|text| self.encoder.encode(text)).collect::<Result<_, _>>()?;
+        let lengths: Vec<usize> = encoded.iter().map(Vec::len).collect();
+        let mut results = Vec::with_capacity(encoded.len());
+        for group in batch::plan(&lengths, self.policy) {
+            let rows: Vec<&[u32]> = group.iter().map(|&text| encoded[text].as_slice()).collect();
+            results.extend(group.into_iter().zip(run(&mut self.model, &rows, self.encoder.pad_id)?));
+        }
+        results.sort_by_key(|(text, _)| *text);
+        Ok(results.into_iter().map(|(_, result)| result).collect())
+    }
+
     /// A counter that shares this embedder's tokenizer.
     #[must_use]
     pub fn token_counter(&self) -> OnnxTokenCounter {
@@ -76,16 +110,7 @@ impl Embedder for OnnxEmbedder {
     }
 
     fn embed(&mut self, texts: &[String]) -> Result<Vec<Embedding>, EngineError> {
-        let encoded: Vec<Vec<u32>> = texts.iter().map(|text| self.encoder.encode(text)).collect::<Result<_, _>>()?;
-        let lengths: Vec<usize> = encoded.iter().map(Vec::len).collect();
-        let mut vectors = vec![Embedding::new(); texts.len()];
-        for run in batch::plan(&lengths, self.policy) {
-            let rows: Vec<&[u32]> = run.iter().map(|&text| encoded[text].as_slice()).collect();
-            for (text, vector) in run.into_iter().zip(self.model.run(&rows, self.encoder.pad_id)?) {
-                vectors[text] = vector;
-            }
-        }
-        Ok(vectors)
+        self.run(texts.iter().map(String::as_str), Model::run)
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `model` | running it |
 //! | `embedder` | all of it behind the port |
 //! | `reranker` | the same for models that read question and passage together |
+//! | `late_interaction` | the embedder as a reranker, by its tokens |
 //!
 //! One [`OnnxEmbedder`] belongs to one thread. Several workers load several of them; the library is shared.
 
@@ -24,6 +25,7 @@ mod config;
 mod embedder;
 mod folder;
 mod graph;
+mod late_interaction;
 mod model;
 mod pooling;
 mod reranker;
@@ -34,6 +36,7 @@ mod tokens;
 
 pub use config::{Device, EmbedderInfo, ExecutionProvider, OnnxConfig, SessionTuning};
 pub use embedder::OnnxEmbedder;
+pub use late_interaction::LateInteraction;
 pub use pooling::Pooling;
 pub use reranker::{OnnxReranker, RerankerInfo};
 pub use rewrite::Arithmetic;

@@ -98,14 +98,49 @@ impl Model {
     /// # Errors
     /// [`EngineError::Failed`] when the runtime refuses the batch, or a result has no direction.
     pub(super) fn run(&mut self, rows: &[&[u32]], pad_id: u32) -> Result<Vec<Embedding>, EngineError> {
+        let pooling = self.pooling;
+        self.run_and_read(rows, pad_id, |layout, data, row, length| layout.pool(data, row, length, pooling))
+    }
+
+    /// The same with the vectors of the tokens, for a model that says them.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn run_by_tokens(&mut self, rows: &[&[u32]], pad_id: u32) -> Result<Vec<TokenVectors>, EngineError> {
+        let pooling = self.pooling;
+        self.run_and_read(rows, pad_id, |layout, data, row, length| {
+            let whole = layout.pool(data, row, length, pooling)?;
+            let tokens = layout.text(data, row, length).chunks_exact(layout.dimension);
+            Ok(TokenVectors { whole, tokens: tokens.map(unit).collect() })
+        })
+    }
+
+    fn run_and_read<T>(
+        &mut self,
+        rows: &[&[u32]],
+        pad_id: u32,
+        read: impl Fn(&Layout, &[f32], usize, usize) -> Result<T, EngineError>,
+    ) -> Result<Vec<T>, EngineError> {
         let one_text_each: Vec<Row> = rows.iter().map(|ids| Row { ids, types: &[] }).collect();
         let longest = self.buffers.fill(&one_text_each, pad_id);
         let inputs = self.buffers.tensors(&self.inputs).map_err(failed)?;
         let outputs = self.session.run_with_options(inputs, &self.options).map_err(failed)?;
         let (shape, data) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
         let layout = Layout::of(shape, rows.len(), longest, self.output.per_token)?;
-        rows.iter().enumerate().map(|(i, row)| layout.pool(data, i, row.len(), self.pooling)).collect()
+        rows.iter().enumerate().map(|(i, row)| read(&layout, data, i, row.len())).collect()
     }
+}
+
+/// The vectors of a text, of length 1.
+pub(super) struct TokenVectors {
+    /// Its own.
+    pub(super) whole: Embedding,
+    /// Those of its tokens, special ones included; zeros where a vector has no direction.
+    pub(super) tokens: Vec<Embedding>,
+}
+
+fn unit(vector: &[f32]) -> Embedding {
+    Pooling::InGraph.pool(vector, vector.len()).unwrap_or_else(|| vec![0.0; vector.len()])
 }
 
 fn failed(error: ort::Error) -> EngineError {
@@ -135,11 +170,15 @@ impl Layout {
         }
     }
 
+    /// The vectors of text `row`, which has `length` tokens before its padding.
+    fn text<'d>(&self, data: &'d [f32], row: usize, length: usize) -> &'d [f32] {
+        let start = row * self.vectors * self.dimension;
+        &data[start..start + length.min(self.vectors) * self.dimension]
+    }
+
     /// The vector of text `row`, which has `length` tokens before its padding.
     fn pool(&self, data: &[f32], row: usize, length: usize, pooling: Pooling) -> Result<Embedding, EngineError> {
-        let start = row * self.vectors * self.dimension;
-        let used = length.min(self.vectors) * self.dimension;
-        pooling.pool(&data[start..start + used], self.dimension).ok_or_else(|| {
+        pooling.pool(self.text(data, row, length), self.dimension).ok_or_else(|| {
             EngineError::Failed("the embedding model returned a vector without direction for a text".to_owned())
         })
     }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use mentor_actors::domain::EngineError;
+use mentor_actors::domain::{EngineError, ScoredPassage};
 use mentor_actors::ports::Reranker;
 use ort::environment::Environment;
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session};
@@ -81,8 +81,8 @@ impl OnnxReranker {
 }
 
 impl Reranker for OnnxReranker {
-    fn score(&mut self, question: &str, passages: &[String]) -> Result<Vec<f32>, EngineError> {
-        let pair = |passage: &String| self.encoder.encode(question, passage);
+    fn score(&mut self, question: &str, passages: &[ScoredPassage]) -> Result<Vec<f32>, EngineError> {
+        let pair = |scored: &ScoredPassage| self.encoder.encode(question, &scored.passage.text);
         let pairs: Vec<Pair> = passages.iter().map(pair).collect::<Result<_, _>>()?;
         let lengths: Vec<usize> = pairs.iter().map(|pair| pair.ids.len()).collect();
         let mut scores = vec![0.0; passages.len()];

@@ -54,6 +54,11 @@ impl TextEncoder {
         Ok(Self { tokenizer, prefix, suffix, pad_id, max_tokens })
     }
 
+    /// How many special tokens are before and behind every text.
+    pub(super) fn special_tokens(&self) -> (usize, usize) {
+        (self.prefix.len(), self.suffix.len())
+    }
+
     /// Token ids with special tokens: at least one, at most `max_tokens`; what is longer is cut.
     ///
     /// # Errors

@@ -271,7 +271,7 @@ impl StoredCompletion {
 }
 
 impl From<&ScoredPassage> for StoredPassage {
-    fn from(ScoredPassage { passage, score }: &ScoredPassage) -> Self {
+    fn from(ScoredPassage { passage, score, .. }: &ScoredPassage) -> Self {
         Self {
             chunk: passage.chunk_id.0.clone(),
             document: passage.document_id.0.clone(),
@@ -302,7 +302,7 @@ impl TryFrom<StoredPassage> for ScoredPassage {
             span: CharSpan { start, end },
             text: stored.text,
         };
-        Ok(Self { passage, score: stored.score })
+        Ok(Self::whole(passage, stored.score))
     }
 }
 

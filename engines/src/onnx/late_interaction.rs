@@ -1,0 +1,86 @@
+//! The embedding model as a reranker: question and passage are compared token by token.
+//!
+//! A passage's vector is the mean of its tokens', in which a sentence that answers hardly weighs. So for each token of the question
+//! the nearest token of the passage is taken, wherever it stands (late interaction: Khattab and Zaharia 2020, "`ColBERT`"). Models that
+//! were trained for the mean alone do well enough: `docs/adr/0024-tokens-are-compared.md` has the figures.
+//!
+//! Of a passage only the chunk that was found is read, as it was embedded.
+
+use mentor_actors::domain::{Embedding, EngineError, ScoredPassage};
+use mentor_actors::ports::Reranker;
+use mentor_actors::ranking;
+
+use super::config::OnnxConfig;
+use super::embedder::OnnxEmbedder;
+use super::model::TokenVectors;
+use super::pooling::Pooling;
+use super::reranker::RerankerInfo;
+
+/// The configured embedder once more, with its tokens. One run at a time; it lives on one worker thread.
+pub struct LateInteraction {
+    embedder: OnnxEmbedder,
+}
+
+impl LateInteraction {
+    /// Loads the embedder.
+    ///
+    /// # Errors
+    /// Those of [`OnnxEmbedder::load`]; [`EngineError::Load`] for a model that only says the vectors of whole texts.
+    pub fn load(config: &OnnxConfig) -> Result<Self, EngineError> {
+        let embedder = OnnxEmbedder::load(config)?;
+        match embedder.info().pooling {
+            Pooling::InGraph => Err(EngineError::Load("the embedding model does not say the vectors of tokens".into())),
+            Pooling::Mean | Pooling::Cls | Pooling::Max => Ok(Self { embedder }),
+        }
+    }
+
+    /// What was loaded, and where it runs.
+    #[must_use]
+    pub fn info(&self) -> RerankerInfo {
+        let info = self.embedder.info();
+        RerankerInfo {
+            model_id: format!("the tokens of {}", info.model_id),
+            max_tokens: info.max_tokens,
+            execution_provider: info.execution_provider,
+        }
+    }
+}
+
+impl Reranker for LateInteraction {
+    fn score(&mut self, question: &str, passages: &[ScoredPassage]) -> Result<Vec<f32>, EngineError> {
+        let texts = std::iter::once(question).chain(passages.iter().map(ScoredPassage::found_text));
+        let mut vectors = self.embedder.token_vectors(texts)?.into_iter();
+        let Some(question) = vectors.next() else { return Ok(Vec::new()) };
+        let score = |(vectors, scored): (TokenVectors, &ScoredPassage)| {
+            let likeness = cosine(&question.whole, &vectors.whole);
+            ranking::relevance_by_tokens(scored.score, likeness, nearness(&question.tokens, &vectors.tokens))
+        };
+        Ok(vectors.zip(passages).map(score).collect())
+    }
+}
+
+/// The mean over the question's tokens of the cosine with the nearest token of the passage; 0 where either has none.
+#[allow(clippy::cast_precision_loss)] // tokens of a text
+fn nearness(question: &[Embedding], passage: &[Embedding]) -> f32 {
+    let nearest = |token: &Embedding| passage.iter().map(|other| cosine(token, other)).reduce(f32::max);
+    question.iter().filter_map(nearest).sum::<f32>() / question.len().max(1) as f32
+}
+
+/// Of vectors of length 1.
+fn cosine(one: &[f32], other: &[f32]) -> f32 {
+    one.iter().zip(other).map(|(one, other)| one * other).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_token_of_the_question_counts_by_the_nearest_one_of_the_passage() {
+        let [east, north, west] = [vec![1.0, 0.0], vec![0.0, 1.0], vec![-1.0, 0.0]];
+        let passage = [north.clone(), west];
+        assert_eq!(nearness(&[north.clone(), east.clone()], &passage), 0.5);
+        assert_eq!(nearness(&[north], &passage), 1.0);
+        assert_eq!((nearness(&[east.clone()], &[]), nearness(&[], &[east])), (0.0, 0.0));
+    }
+}
