@@ -282,9 +282,7 @@ fn extractor(config: &Config, cancel: CancelToken) -> anyhow::Result<FileExtract
 /// # Errors
 /// When another process writes to it, or it was made with another embedder.
 pub fn open_corpus(config: &Config, info: &EmbedderInfo) -> Result<LanceCorpus, EngineError> {
-    Ok(LanceCorpus::open(&config.data_dir, &identity(info))?
-        .keeping(config.keep_versions)
-        .indexed_from(config.index_from))
+    Ok(configured(LanceCorpus::open(&config.data_dir, &identity(info))?, config))
 }
 
 /// Opens the store that a replacement builds.
@@ -296,7 +294,7 @@ pub fn open_replacement(
     replacement: &Replacement,
     identity: &StoreIdentity,
 ) -> Result<LanceCorpus, EngineError> {
-    Ok(LanceCorpus::open(replacement.building(), identity)?.indexed_from(config.index_from))
+    Ok(configured(LanceCorpus::open(replacement.building(), identity)?, config))
 }
 
 /// The right to replace the store. Conversations that a killed restore left in it are taken in first: they would go with it.
@@ -316,8 +314,12 @@ pub fn begin_replacement(config: &Config) -> anyhow::Result<Replacement> {
 /// # Errors
 /// When another process writes to it, or there is none.
 pub fn open_stored_corpus(config: &Config) -> Result<LanceCorpus, EngineError> {
-    let stored = LanceCorpus::open_stored(&config.data_dir)?;
-    Ok(stored.keeping(config.keep_versions).indexed_from(config.index_from))
+    Ok(configured(LanceCorpus::open_stored(&config.data_dir)?, config))
+}
+
+/// A store that is kept up as the configuration wants it.
+fn configured(corpus: LanceCorpus, config: &Config) -> LanceCorpus {
+    corpus.keeping(config.keep_versions).indexed_from(config.index_from)
 }
 
 fn open_store(config: &Config, info: &EmbedderInfo) -> Result<Arc<dyn Retriever>, EngineError> {
