@@ -291,7 +291,9 @@ pub struct SecondTurn {
     pub second_turn: f64,
     /// Prompt tokens that the second question evaluated.
     pub second_evaluated: usize,
-    /// The second question after other conversations had every slot.
+    /// Other conversations that came in between then: at least one for every slot.
+    pub others: usize,
+    /// The second question after these.
     pub after_others: f64,
     /// Prompt tokens that it evaluated then.
     pub after_others_evaluated: usize,
@@ -325,6 +327,7 @@ pub fn measure_second_turn(
         first_turn: first,
         second_turn: second,
         second_evaluated,
+        others,
         after_others,
         after_others_evaluated,
     })

@@ -384,7 +384,7 @@ pub struct BenchAdditionsArgs {
 #[command(
     after_help = "Embeds the folder's passages with nothing else at work, and ingests the folder into a store of its own, in turn. Then ingests
 it once more, with nothing to do, models loaded anew. Medians are printed. Exit code 1 when the ingest has less than 0.90 of the
-embedder's tokens a second, or the second run takes 2 seconds or more.
+embedder's tokens a second, or the second run takes 2 seconds or more. Its stores are in the data folder until it ends.
 
 Example:
   mentor bench ingest --directory ~/books --rounds 5"

@@ -514,8 +514,10 @@ impl<'a> Driver<'a> {
 
     fn end(&mut self, slot: Slot, last: impl FnOnce(Usage) -> GenerationEvent) {
         self.engine.end(slot);
-        if let Some(running) = self.slots.get_mut(slot).and_then(Option::take) {
-            let Running { ticket, job, usage, first_batch, .. } = running;
+        let ended = self.slots.get_mut(slot).and_then(Option::take);
+        // Before anybody can hear of the end.
+        self.record_slots();
+        if let Some(Running { ticket, job, usage, first_batch, .. }) = ended {
             self.telemetry.record(Measurement::TokensUsed(usage));
             job.record_cancel(self.telemetry);
             let event = last(usage);
@@ -523,7 +525,6 @@ impl<'a> Driver<'a> {
             self.queue.end(ticket, usage, is_whole(&event));
             job.tell(event);
         }
-        self.record_slots();
     }
 
     fn record_slots(&self) {

@@ -407,6 +407,19 @@ fn what_a_restore_left_takes_the_place_of_everything_once() {
 }
 
 #[test]
+fn a_copy_after_a_killed_restore_is_of_what_that_left() {
+    let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let newer = [begin("newer", "t1", None, 1, 9_000), failed("newer", "t1", 1, 9_500)];
+    SqliteConversations::open(folder.path()).unwrap().write(&newer).unwrap();
+    restored(folder.path());
+    ConversationsCopy::make(folder.path(), &copy.path().join(FILE_NAME)).unwrap().unwrap();
+    let mut copied = SqliteConversations::open(copy.path()).unwrap();
+    assert!(copied.turns(&conversation("newer"), 0, 100).unwrap().is_empty());
+    assert!(!copied.turns(&conversation("c"), 0, 100).unwrap().is_empty());
+    assert!(folder.path().join(RESTORED).exists(), "it is still to be taken in");
+}
+
+#[test]
 fn what_a_restore_left_is_refused_when_it_is_not_ours_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     SqliteConversations::open(folder.path()).unwrap().write(&story()).unwrap();

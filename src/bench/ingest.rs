@@ -14,7 +14,7 @@ const MAX_UNCHANGED_SECONDS: f64 = 2.0;
 pub struct IngestRound {
     /// Tokens a second of the embedder with nothing else at work.
     pub embedder: f64,
-    /// Tokens a second of the whole ingest, from its begin to its end.
+    /// Tokens a second of the whole ingest with a loaded embedder, from the first look at the folder to the store's last flush.
     pub ingest: f64,
     /// Pages a second of it.
     pub pages_per_second: f64,

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use mentor_engines::lance::{LanceCorpus, StoreSnapshot, StoreSurvey};
+use mentor_actors::ports::Corpus as _;
+use mentor_engines::lance::{StoreSnapshot, StoreSurvey};
 use mentor_engines::sqlite::{ConversationsCopy, RESTORED, SqliteConversations};
 use serde_json::json;
 
@@ -61,10 +62,10 @@ pub fn restore(config: &Config, arguments: &BackupArgs) -> anyhow::Result<u8> {
     opened.unpack(replacement.building()).with_context(|| arguments.file.display().to_string())?;
     let contents = &opened.contents;
     check(replacement.building(), contents).with_context(|| arguments.file.display().to_string())?;
-    // An archive has no search index: a large store gets its own before it is used.
-    let indexed = LanceCorpus::open_stored(replacement.building())?.indexed_from(config.index_from).index_if_due();
-    if let Err(error) = indexed {
-        eprintln!("mentor: {error}; the store is searched without one until `mentor reindex`");
+    // An archive has neither search index nor tags: the store gets its own, as at the end of an ingest.
+    let restored = engines::open_replacement(config, &replacement, &contents.identity)?.finish()?;
+    for reason in &restored.undone {
+        eprintln!("mentor: {reason}; everything is restored, `mentor compact` tries again");
     }
     if conversations.is_some() {
         fs::rename(replacement.building().join(CONVERSATIONS), replacement.building().join(RESTORED))?;
@@ -75,7 +76,7 @@ pub fn restore(config: &Config, arguments: &BackupArgs) -> anyhow::Result<u8> {
     }
     if arguments.json {
         let value = json!({
-            "file": arguments.file, "dataset_version": contents.dataset_version, "documents": contents.documents,
+            "file": arguments.file, "dataset_version": restored.dataset_version, "documents": contents.documents,
             "chunks": contents.chunks, "conversations": contents.conversations, "embedder": contents.identity.embedder,
         });
         println!("{value}");

@@ -18,7 +18,7 @@ use crate::engines::{self, BareGenerator};
 /// Tokens of the first prompt of a second turn, and of the prompt that is read beside an answer.
 const LONG_TOKENS: usize = 1_000;
 const VERY_LONG_TOKENS: usize = 2_000;
-/// Conversations between a first and a second turn.
+/// Conversations between a first and a second turn, where there are no more slots than that.
 const OTHERS: usize = 16;
 
 #[derive(serde::Serialize)]
@@ -57,7 +57,7 @@ pub fn bench_generate(config: &Config, arguments: &BenchGenerateArgs) -> anyhow:
     }
     let (mut second, mut beside) = (None, None);
     if config.llm_server().is_none() && !arguments.table_only {
-        second = Some(measure_second_turn(&mut *engine, LONG_TOKENS, OTHERS, round)?);
+        second = Some(measure_second_turn(&mut *engine, LONG_TOKENS, OTHERS.max(slots), round)?);
         beside = (slots > 1).then(|| measure_interference(&mut *engine, VERY_LONG_TOKENS, round + 1)).transpose()?;
     }
     drop(engine);
@@ -152,12 +152,13 @@ fn print(
     }
     if let Some(turn) = second {
         println!(
-            "second turn after a prompt of {} tokens: first token {:.0}, then {:.0} ({} tokens evaluated), after {OTHERS} other \
+            "second turn after a prompt of {} tokens: first token {:.0}, then {:.0} ({} tokens evaluated), after {} other \
              conversations {:.0} ({} tokens evaluated)",
             turn.first_prompt_tokens,
             turn.first_turn,
             turn.second_turn,
             turn.second_evaluated,
+            turn.others,
             turn.after_others,
             turn.after_others_evaluated
         );

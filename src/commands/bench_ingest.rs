@@ -1,8 +1,9 @@
 //! `mentor bench ingest`: how much of the embedder's speed an ingest has, and what one costs that finds nothing to do.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use mentor_actors::ports::Corpus as _;
@@ -19,12 +20,14 @@ use crate::ingest::{Bars, CHUNKS_A_JOB, EmbedClock, Hashes, IngestParts, Report,
 /// A folder that is missing or empty, a model that is missing, an embedder that fails, a disk that refuses.
 pub fn bench_ingest(config: &Config, arguments: &BenchIngestArgs) -> anyhow::Result<u8> {
     let directory = arguments.directory.as_ref().unwrap_or(&config.materials_dir);
-    let folder = tempfile::tempdir()?;
+    // On the file system of the store: `/tmp` may be main memory.
+    fs::create_dir_all(&config.data_dir)?;
+    let folder = tempfile::Builder::new().prefix(".bench-").tempdir_in(&config.data_dir)?;
     let stored_in = |round: usize| Config { data_dir: folder.path().join(round.to_string()), ..config.clone() };
     let loaded = Loaded::load(config)?;
     let all = plan(discover(directory, &mut Hashes::read(&config.data_dir))?, Vec::new(), false);
     let documents = passages(&all.to_ingest(), &*loaded.engines.extractor, &*loaded.engines.chunker);
-    let (mut rounds, mut reports) = (Vec::new(), Vec::new());
+    let (mut rounds, mut ingested) = (Vec::new(), Vec::new());
     // A first one warms up.
     measure_embed(&documents, &loaded.engines.embedding.workers)?;
     for round in 0..arguments.rounds {
@@ -34,17 +37,19 @@ pub fn bench_ingest(config: &Config, arguments: &BenchIngestArgs) -> anyhow::Res
             if turn == 0 {
                 embedder = measure_embed(&documents, &loaded.engines.embedding.workers)?.tokens_per_second;
             } else {
-                reports.push(loaded.ingest(&stored_in(round), directory)?);
+                let start = Instant::now();
+                let report = loaded.ingest(&stored_in(round), directory)?;
+                ingested.push((report, start.elapsed()));
             }
         }
-        rounds.extend(reports.last().map(|report| round_of(embedder, report)));
+        rounds.extend(ingested.last().map(|(report, took)| round_of(embedder, report, *took)));
     }
     loaded.engines.embedding.stop();
     let mut unchanged = Vec::new();
     for round in 0..arguments.rounds {
         unchanged.push(seconds_unchanged(&stored_in(round), directory)?);
     }
-    let (pages, tokens) = reports.last().map_or((0, 0), |report| (report.pages, report.tokens));
+    let (pages, tokens) = ingested.last().map_or((0, 0), |(report, _)| (report.pages, report.tokens));
     let figures = IngestFigures::of(rounds, pages, tokens, &unchanged);
     if arguments.json {
         println!("{}", serde_json::to_string(&figures)?);
@@ -54,8 +59,8 @@ pub fn bench_ingest(config: &Config, arguments: &BenchIngestArgs) -> anyhow::Res
     Ok(judge(&figures.missed()))
 }
 
-fn round_of(embedder: f64, report: &Report) -> IngestRound {
-    let rate = |count: u64| if report.seconds > 0.0 { count as f64 / report.seconds } else { 0.0 };
+fn round_of(embedder: f64, report: &Report, took: Duration) -> IngestRound {
+    let rate = |count: u64| count as f64 / took.as_secs_f64();
     IngestRound { embedder, ingest: rate(report.tokens), pages_per_second: rate(report.pages) }
 }
 

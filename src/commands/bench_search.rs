@@ -15,9 +15,9 @@ use crate::config::Config;
 pub fn bench_search(config: &Config, arguments: &BenchSearchArgs) -> anyhow::Result<u8> {
     let bench = SearchBench::new(&arguments.folder);
     if bench.is_made() {
+        let identity = StoreSurvey::open(&bench.data_dir())?.context("the store is gone")?.identity().clone();
         let figures = super::block_on(measure_search(&bench, |data_dir| {
-            let survey = StoreSurvey::open(data_dir)?.context("the store is gone")?;
-            Ok(Arc::new(LanceRetriever::open(data_dir, survey.identity(), ReaderOptions::default())?))
+            Ok(Arc::new(LanceRetriever::open(data_dir, &identity, ReaderOptions::default())?))
         }))??;
         print_search(&figures, arguments.json)?;
         return Ok(0);

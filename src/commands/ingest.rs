@@ -32,7 +32,11 @@ pub fn ingest(config: &Config, arguments: &IngestArgs) -> anyhow::Result<u8> {
     if arguments.dry_run {
         return ingest.dry_run();
     }
-    let result = if arguments.watch { ingest.watch() } else { ingest.once(arguments.overwrite, &Stop::default()) };
+    let result = if arguments.watch {
+        ingest.watch()
+    } else {
+        ingest.once(arguments.overwrite, &Stop::default()).map(|report| report.exit_code())
+    };
     if let Some(engines) = ingest.engines {
         engines.embedding.stop();
     }
@@ -49,7 +53,7 @@ struct Ingest<'a> {
 }
 
 impl Ingest<'_> {
-    fn once(&mut self, overwrite: bool, stop: &Stop) -> anyhow::Result<u8> {
+    fn once(&mut self, overwrite: bool, stop: &Stop) -> anyhow::Result<Report> {
         let mut hashes = Hashes::read(&self.config.data_dir);
         // Before the models: a wrong folder should cost no waiting.
         let folder = discover(self.directory, &mut hashes)?;
@@ -80,7 +84,7 @@ impl Ingest<'_> {
         } else {
             println!("{report}");
         }
-        Ok(report.exit_code())
+        Ok(report)
     }
 
     /// Makes a store what the folder is.
@@ -108,7 +112,7 @@ impl Ingest<'_> {
         run(&plan, &parts, corpus, &progress, stop)
     }
 
-    /// Ingests whenever the folder has changed. An error is printed, and tried again with the next change.
+    /// Ingests whenever the folder has changed. An error is printed; what may succeed with the same files is tried again.
     fn watch(&mut self) -> anyhow::Result<u8> {
         let stop = Stop::default();
         stop_on_signal(stop.reading.clone())?;
@@ -118,9 +122,9 @@ impl Ingest<'_> {
             match watch.look(self.directory) {
                 Ok(false) => {}
                 Ok(true) => match self.once(overwrite, &stop) {
-                    Ok(_) => {
+                    Ok(report) => {
                         overwrite = false;
-                        watch.is_done();
+                        if report.passing > 0 { watch.try_again() } else { watch.is_done() }
                     }
                     Err(error) if stop.reading.is_cancelled() => eprintln!("mentor: {error:#}"),
                     Err(error) => {

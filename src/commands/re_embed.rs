@@ -16,7 +16,7 @@ pub fn re_embed(config: &Config, json: bool) -> anyhow::Result<u8> {
     if StoreSurvey::open(data_dir)?.is_none() {
         bail!("there is no store in {}: run `mentor ingest`", data_dir.display());
     }
-    let (embedding, counter) = engines::for_embedding(config, &silent())?;
+    let embedding = engines::for_embedding(config, &silent())?;
     let identity = engines::identity(&embedding.info);
     // From here on nobody else writes; killed before the exchange, the store is what it was.
     let replacement = engines::begin_replacement(config)?;
@@ -26,7 +26,8 @@ pub fn re_embed(config: &Config, json: bool) -> anyhow::Result<u8> {
         bail!("the store's text was cut by other rules: run `mentor ingest --overwrite`");
     }
     let progress = Bars::new(survey.records().len(), 0, json);
-    let with = EmbedAgain { embedding: &embedding.workers, counter: &counter, max_tokens: identity.max_tokens };
+    let with =
+        EmbedAgain { embedding: &embedding.workers, counter: &embedding.counter, max_tokens: identity.max_tokens };
     let mut corpus = engines::open_replacement(config, &replacement, &identity)?;
     let report = embed_again(survey.documents_with_text(), &with, &mut corpus, &progress);
     embedding.stop();

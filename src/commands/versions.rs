@@ -1,6 +1,6 @@
 //! `mentor compact`, `reindex`, `history`, `tag` and `rollback`: the store's files and versions.
 
-use mentor_engines::lance::{LanceCorpus, StoreSurvey, StoreVersion};
+use mentor_engines::lance::{StoreSurvey, StoreVersion};
 use serde_json::json;
 
 use crate::cli::{HistoryArgs, RollbackArgs, TagArgs};
@@ -85,7 +85,7 @@ pub fn tag(config: &Config, arguments: &TagArgs) -> anyhow::Result<u8> {
 pub fn rollback(config: &Config, arguments: &RollbackArgs) -> anyhow::Result<u8> {
     let identity = || anyhow::Ok(StoreSurvey::open(&config.data_dir)?.map(|survey| survey.identity().clone()));
     let before = identity()?;
-    let (version, now) = LanceCorpus::open_stored(&config.data_dir)?.roll_back(&arguments.version)?;
+    let (version, now) = engines::open_stored_corpus(config)?.roll_back(&arguments.version)?;
     if version == now {
         println!("version {version} is the newest already");
         return Ok(0);

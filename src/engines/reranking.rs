@@ -10,7 +10,8 @@ use mentor_actors::telemetry::Telemetry;
 use mentor_actors::workers::{RestartBudget, WorkerPool};
 use mentor_engines::onnx::{LateInteraction, OnnxConfig, OnnxReranker, RerankerInfo};
 
-use super::{cores, none_if_empty};
+use super::cores;
+use super::embedding::embedder_folder;
 use crate::config::Config;
 use crate::models::ModelsDir;
 
@@ -63,7 +64,7 @@ pub(super) fn start(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::
     let by_tokens = config.reranker == EMBEDDER;
     let models = ModelsDir::new(&config.models_dir);
     let folder = match by_tokens {
-        true => models.resolve_embedder(none_if_empty(&config.embedder))?,
+        true => embedder_folder(config)?,
         false => models.resolve_reranker(&config.reranker)?,
     };
     let mut model = OnnxConfig::new(folder, models.resolve_runtime(config.device)?);

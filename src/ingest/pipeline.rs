@@ -190,6 +190,7 @@ pub fn run(
     let remembered = failed.iter().try_for_each(|failed| remember(failed, corpus));
     outcome?;
     remembered?;
+    report.passing = failed.iter().filter(|failed| !failed.is_lasting).count();
     report.failures.extend(failed.into_iter().map(|failed| Failure {
         document: failed.planned.found.id.0.clone(),
         page: None,

@@ -189,13 +189,27 @@ impl Plan {
     /// The same, but as far as these documents are concerned alone: whatever else came, changed or went is left.
     #[must_use]
     pub fn only(mut self, ids: &BTreeSet<DocumentId>) -> Self {
-        let names_one =
-            |id: &DocumentId, copies: &[DocumentId]| ids.contains(id) || copies.iter().any(|id| ids.contains(id));
-        self.new.retain(|planned| names_one(&planned.found.id, &planned.copies));
-        self.changed.retain(|planned| names_one(&planned.found.id, &planned.copies));
-        self.renamed.retain(|it| ids.contains(&it.from) || names_one(&it.record.id, &it.record.copies));
+        let ids = self.with_sources(ids);
+        self.new.retain(|planned| names_one(&ids, &planned.found.id, &planned.copies));
+        self.changed.retain(|planned| names_one(&ids, &planned.found.id, &planned.copies));
+        self.renamed.retain(|it| ids.contains(&it.from) || names_one(&ids, &it.record.id, &it.record.copies));
         self.gone.retain(|id| ids.contains(id));
         self
+    }
+
+    /// These documents, and those under whose names the store has the content of one of them: renamed without what their files
+    /// hold now, they would be in no version.
+    fn with_sources(&self, ids: &BTreeSet<DocumentId>) -> BTreeSet<DocumentId> {
+        let mut all = ids.clone();
+        loop {
+            let is_named = |it: &&Renamed| names_one(&all, &it.record.id, &it.record.copies);
+            let sources: Vec<_> = self.renamed.iter().filter(is_named).map(|it| it.from.clone()).collect();
+            let before = all.len();
+            all.extend(sources);
+            if all.len() == before {
+                return all;
+            }
+        }
     }
 
     /// The documents to be read and embedded, the smallest first.
@@ -264,6 +278,11 @@ impl Plan {
             "gone": self.gone.iter().map(|id| id.0.as_str()).collect::<Vec<_>>(),
         })
     }
+}
+
+/// Whether a document or a file with the same content is one of these.
+fn names_one(ids: &BTreeSet<DocumentId>, id: &DocumentId, copies: &[DocumentId]) -> bool {
+    ids.contains(id) || copies.iter().any(|id| ids.contains(id))
 }
 
 fn reason(record: &DocumentRecord) -> &str {
@@ -421,6 +440,20 @@ mod tests {
         let files = folder(vec![found("a", 1), found("b", 1)]);
         let plan = plan(files, Vec::new(), false).only(&BTreeSet::from([DocumentId("b".into())]));
         assert_eq!((names(&plan.new), plan.copies().len()), (vec!["a"], 1));
+    }
+
+    #[test]
+    fn a_plan_for_a_document_leaves_no_other_without_its_content() {
+        let only =
+            |id: &str, files, store| plan(folder(files), store, false).only(&BTreeSet::from([DocumentId(id.into())]));
+        let edited = only("b", vec![found("a", 2), found("b", 1)], vec![stored("a", 1)]);
+        assert_eq!((moved(&edited), names(&edited.changed)), (vec![pair("a", "b")], vec!["a"]));
+        let files = vec![found("a", 9), found("b", 1), found("c", 2)];
+        let chain = only("c", files, vec![stored("a", 1), stored("b", 2)]);
+        assert_eq!((moved(&chain), names(&chain.changed)), (vec![pair("b", "c"), pair("a", "b")], vec!["a"]));
+        let files = vec![found("a", 3), found("b", 1), found("c", 2), found("d", 4)];
+        let circle = only("a", files, vec![stored("a", 1), stored("b", 2), stored("c", 3)]);
+        assert_eq!((circle.renamed.len(), circle.new.len()), (3, 0));
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Report {
     pub stages: StageSeconds,
     /// Pages and documents without text, also those remembered from earlier runs.
     pub failures: Vec<Failure>,
+    /// How many of them failed for want of something that passes, such as a process to read them in: the next run tries again.
+    pub passing: usize,
     /// Chunks in the store now.
     pub chunks_in_store: u64,
     /// Documents in the store now.

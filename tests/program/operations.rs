@@ -181,6 +181,51 @@ fn the_state_before_the_last_ingest_can_be_gone_back_to() {
     assert!(found["sources"][0]["text"].as_str().unwrap().contains("binary heap"), "{found}");
 }
 
+/// Twelve documents, so that the change of one leaves room for the version before it.
+fn with_long_course() -> Option<Workplace> {
+    let workplace = Workplace::new()?;
+    for number in 1..=12 {
+        workplace
+            .course_file(&format!("week {number}.md"), format!("# Week {number}\n\nWhat was said in that week.\n"));
+    }
+    workplace.expect(0, &["ingest", "--directory", "course"]);
+    Some(workplace)
+}
+
+#[test]
+fn what_took_the_place_of_the_store_can_be_gone_back_to_after_the_next_ingest() {
+    let Some(workplace) = with_long_course() else { return };
+    workplace.expect(0, &["backup", "course.zip"]);
+    for (number, replacing) in
+        [&["ingest", "--directory", "course", "--overwrite"][..], &["re-embed"], &["restore", "course.zip"]]
+            .iter()
+            .enumerate()
+    {
+        workplace.expect(0, replacing);
+        workplace.course_file("week 1.md", format!("# Spices\n\nPepper, salt and curry number {number}.\n"));
+        workplace.expect(0, &["ingest", "--directory", "course"]);
+        let versions = json_of(&workplace, 0, &["history"])["versions"].as_array().unwrap().clone();
+        assert_eq!(versions.len(), 2, "after {replacing:?}: {versions:?}");
+    }
+}
+
+#[test]
+fn a_rollback_and_a_restore_leave_the_store_with_the_index_that_is_configured() {
+    let Some(workplace) = with_long_course() else { return };
+    let text = (0..300).map(|number| format!("In lesson {number} we sort a list of {number} cards by hand.\n\n"));
+    workplace.course_file("lessons.md", text.collect::<String>());
+    std::fs::write(workplace.path("mentor.toml"), "index_from = 40\n").unwrap();
+    workplace.expect(0, &["ingest", "--directory", "course"]);
+    workplace.expect(0, &["tag", "spring"]);
+    workplace.expect(0, &["backup", "course.zip"]);
+    workplace.course_file("week 1.md", "# Spices\n\nPepper, salt and a good curry.\n");
+    workplace.expect(0, &["ingest", "--directory", "course"]);
+    for going_back in [&["rollback", "spring"][..], &["restore", "course.zip"]] {
+        workplace.expect(0, going_back);
+        assert_eq!(json_of(&workplace, 0, &["stats"])["index_state"], "lists", "after {going_back:?}");
+    }
+}
+
 #[test]
 fn stored_text_is_embedded_again_without_reading_the_files() {
     let Some(workplace) = with_course() else { return };

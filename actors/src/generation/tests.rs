@@ -64,6 +64,20 @@ fn request(turn: &str) -> Generate {
     }
 }
 
+/// A turn that waits, and the channel of its events.
+fn job(turn: &str) -> (Job, mpsc::Receiver<GenerationEvent>) {
+    let (events, reader) = mpsc::channel(32);
+    let request = request(turn);
+    let span = tracing::info_span!("turn", turn_id = %request.turn_id);
+    (Job { request, events, queued_at: Instant::now(), told: None, foreseen: None, span }, reader)
+}
+
+/// Puts a turn into the queue.
+fn push(queue: &TurnQueue<Job>, job: Job) {
+    let work = Workload::of_prompt(&job.request.parts, job.request.max_tokens);
+    assert!(queue.try_push(job.request.flow.clone(), work, job).is_ok());
+}
+
 /// Runs these turns from the beginning through all steps of the script; the events of each.
 fn run(turns: &[&str], script: Vec<Vec<(Slot, SlotOutput)>>) -> Vec<Vec<GenerationEvent>> {
     let steps = script.len();
@@ -71,13 +85,8 @@ fn run(turns: &[&str], script: Vec<Vec<(Slot, SlotOutput)>>) -> Vec<Vec<Generati
     let (queue, pulse) = (TurnQueue::new(8), Arc::<Pulse>::default());
     let mut readers = Vec::new();
     for turn in turns {
-        let (events, reader) = mpsc::channel(32);
-        let request = request(turn);
-        let work = Workload::of_prompt(&request.parts, request.max_tokens);
-        let span = tracing::info_span!("turn", turn_id = %request.turn_id);
-        let flow = request.flow.clone();
-        let job = Job { request, events, queued_at: Instant::now(), told: None, foreseen: None, span };
-        assert!(queue.try_push(flow, work, job).is_ok());
+        let (job, reader) = job(turn);
+        push(&queue, job);
         readers.push(reader);
     }
     let mut driver = Driver::new(&mut engine, &queue, &Silent, &pulse);
@@ -133,6 +142,37 @@ fn where_the_engine_does_not_count_pieces_stand_for_tokens() {
     let script = vec![vec![(0, token("a"))], vec![(0, finished("b", FinishReason::Length))]];
     let [events] = &run(&["t"], script)[..] else { panic!() };
     assert_eq!((said(events).as_str(), used(events)), ("ab", 2));
+}
+
+/// Reads a turn's events whenever slots are counted, and keeps each count with what was to be read by then.
+struct Watcher {
+    reader: Mutex<mpsc::Receiver<GenerationEvent>>,
+    seen: Mutex<Vec<(usize, Vec<GenerationEvent>)>>,
+}
+
+impl Telemetry for Watcher {
+    fn record(&self, measurement: Measurement) {
+        if let Measurement::GenerationSlots { busy, .. } = measurement {
+            let mut reader = self.reader.lock().unwrap();
+            self.seen.lock().unwrap().push((busy, std::iter::from_fn(|| reader.try_recv().ok()).collect()));
+        }
+    }
+}
+
+#[test]
+fn a_slot_is_counted_free_before_anybody_can_hear_of_the_end() {
+    let mut engine = Scripted([vec![(0, finished("a", FinishReason::Stop))]].into());
+    let (queue, pulse) = (TurnQueue::new(8), Arc::<Pulse>::default());
+    let (job, reader) = job("t");
+    push(&queue, job);
+    let watcher = Watcher { reader: Mutex::new(reader), seen: Mutex::default() };
+    let mut driver = Driver::new(&mut engine, &queue, &watcher, &pulse);
+    driver.fill_free_slots();
+    driver.step().unwrap();
+    let seen = watcher.seen.lock().unwrap();
+    let [(1, begun), (0, answer)] = &seen[..] else { panic!("{seen:?}") };
+    assert!(matches!(begun.last(), Some(GenerationEvent::Begun { .. })), "{begun:?}");
+    assert_eq!(answer, &[GenerationEvent::Piece("a".into())], "its end is not to be heard yet");
 }
 
 /// Writes down what is traced: spans with their fields, which follows from which, and events with the span they are in.

@@ -68,13 +68,12 @@ impl Replacement {
             }
             Err(_) => fs::rename(&new, &used)?,
         }
-        upkeep::flush(&self.data_dir)?;
-        fs::remove_dir_all(&self.building)
+        upkeep::flush(&self.data_dir)
     }
 }
 
 impl Drop for Replacement {
-    /// After a swap there is nothing left; before it, what was begun is not wanted any more.
+    /// After a swap the former store is not wanted any more; before it, what was begun is not.
     fn drop(&mut self) {
         drop(remove_leftovers(&self.data_dir));
     }
@@ -106,7 +105,10 @@ pub(super) fn remove_leftovers(data_dir: &Path) -> io::Result<()> {
         fs::rename(&former, &used)?;
     }
     for folder in leftovers(data_dir)? {
-        fs::remove_dir_all(folder)?;
+        // It costs disk alone.
+        if let Err(error) = fs::remove_dir_all(&folder) {
+            tracing::warn!(folder = %folder.display(), %error, "what is left beside the store cannot be removed");
+        }
     }
     Ok(())
 }
@@ -203,6 +205,51 @@ mod tests {
         remove_leftovers(folder.path()).unwrap();
         assert_eq!(content(folder.path()), "in use");
         assert!(!folder.path().join(BUILDING).exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_former_store_that_cannot_be_removed_is_left_and_keeps_nobody_from_the_new_one() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        folder_with("in use", folder.path());
+        let sealed = folder.path().join(DATASET).join("sealed");
+        fs::create_dir(&sealed).unwrap();
+        fs::write(sealed.join("file"), "").unwrap();
+        allow(&sealed, 0o555);
+        allow(&folder.path().join(DATASET), 0o777);
+        allow(folder.path(), 0o777);
+        let nobody = Nobody::begin();
+        let replacement = Replacement::begin(folder.path()).unwrap();
+        folder_with("new", replacement.building());
+        replacement.swap().unwrap();
+        assert_eq!(content(folder.path()), "new");
+        remove_leftovers(folder.path()).unwrap();
+        let left = leftovers(folder.path()).unwrap();
+        assert_eq!(left, [folder.path().join(BUILDING)]);
+        drop(nobody);
+        allow(&left[0].join(DATASET).join("sealed"), 0o755);
+    }
+
+    /// The thread has no more rights to files than anybody, as long as this lives: root may remove everything.
+    #[cfg(target_os = "linux")]
+    struct Nobody(libc::c_int);
+
+    #[cfg(target_os = "linux")]
+    impl Nobody {
+        fn begin() -> Self {
+            // SAFETY: it takes a number, changes this thread alone, and fails without effect for who is not root.
+            Self(unsafe { libc::setfsuid(65_534) })
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    impl Drop for Nobody {
+        fn drop(&mut self) {
+            // SAFETY: as above.
+            unsafe { libc::setfsuid(self.0.cast_unsigned()) };
+        }
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl LanceCorpus {
     ///
     /// # Errors
     /// [`EngineError::Failed`] when the disk refuses; the store is whole without an index, and slower.
-    pub fn index_if_due(&mut self) -> Result<(), EngineError> {
+    pub(super) fn index_if_due(&mut self) -> Result<(), EngineError> {
         let records: Vec<StoredRecord> = self.records.values().cloned().collect();
         let chunks = self.chunks();
         if chunks < self.index_from {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use mentor_actors::domain::EngineError;
 
-use super::{FILE_NAME, open};
+use super::{FILE_NAME, RESTORED, open};
 
 /// Attempts to find the log unchanged. It begins anew after some thousand turns.
 const ATTEMPTS: u32 = 5;
@@ -28,15 +28,16 @@ pub struct ConversationsCopy {
 }
 
 impl ConversationsCopy {
-    /// Copies the conversations of a data folder as they are now into a new file; `None` when there are none.
+    /// Copies the conversations of a data folder as they are now into a new file; `None` when there are none. After a restore that
+    /// was killed, they are those that it left to be taken in.
     ///
     /// # Errors
     /// [`EngineError::Failed`] when they cannot be read or written; [`EngineError::Load`] when they are damaged.
     pub fn make(data_dir: &Path, to: &Path) -> Result<Option<Self>, EngineError> {
-        let from = data_dir.join(FILE_NAME);
-        if !from.exists() {
+        let Some(from) = [RESTORED, FILE_NAME].map(|name| data_dir.join(name)).into_iter().find(|file| file.exists())
+        else {
             return Ok(None);
-        }
+        };
         let failed = |error: io::Error| EngineError::Failed(format!("{} cannot be copied: {error}", from.display()));
         for _ in 0..ATTEMPTS {
             if copy_once(&from, to).map_err(failed)? {

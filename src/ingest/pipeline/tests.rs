@@ -234,10 +234,13 @@ fn an_embedder_that_is_down_ends_the_ingest_with_the_document_and_what_failed_be
 fn what_failed_for_want_of_something_that_passes_is_listed_and_tried_again() {
     let mut scene = Scene::new(10);
     scene.file("a.md", "busy");
-    assert_eq!(failures(&scene.ingest().unwrap()), [("a.md", "no process to be had")]);
-    assert!(scene.store.documents.is_empty());
+    scene.file("b.md", "refused");
+    let report = scene.ingest().unwrap();
+    assert_eq!(failures(&report), [("a.md", "no process to be had"), ("b.md", REFUSED)]);
+    assert_eq!((report.passing, scene.store.names().len()), (1, 0));
     scene.parts.extractor = Arc::new(mentor_engines::extract::FileExtractor::new(1 << 20));
-    assert_eq!(scene.ingest().unwrap().ingested, 1);
+    let report = scene.ingest().unwrap();
+    assert_eq!((report.ingested, report.passing, failures(&report)), (1, 0, vec![("b.md", REFUSED)]));
     scene.end();
 }
 
