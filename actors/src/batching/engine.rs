@@ -250,7 +250,8 @@ impl<D: Decoder> GenerationEngine for BatchEngine<D> {
         let placement = self.prepare(&prompt, scope).inspect_err(|_| self.decoder.end_sampling(slot))?;
         let copies = prompt.shared > placement.kept && self.wants_shared(&prompt.tokens[..prompt.shared]);
         self.scheduler.admit(slot, placement, prompt, scope, copies);
-        let answer = Answer::new(generation.max_tokens.min(room), &generation.stop);
+        let constrained = generation.sampling.grammar.is_some();
+        let answer = Answer::new(generation.max_tokens.min(room), &generation.stop, constrained);
         let drafter = Drafter::new(self.settings.draft_tokens);
         let begun = Begun { prompt_tokens, cached_tokens: placement.kept };
         self.slots[slot] = Some(Writing { answer, drafter, begun });

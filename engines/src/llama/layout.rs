@@ -145,6 +145,11 @@ impl Layout {
         (layer_bytes * on_gpu, layer_bytes * (u64::from(self.layers) - on_gpu))
     }
 
+    /// Weights and context in main memory. Together, as mapped weights leave the memory free that the context is then measured by.
+    pub(super) fn memory(&self, gpu_layers: u32, layer_bytes: u64) -> u64 {
+        self.memory_weights(gpu_layers) + self.context(gpu_layers, layer_bytes).1
+    }
+
     /// The most layers that go into `usable_bytes` together with their part of a context of `layer_bytes` a layer. None where not even
     /// one that repeats does: the output alone would not be worth the way there and back.
     pub(super) fn fitting(&self, usable_bytes: u64, layer_bytes: u64) -> u32 {
@@ -242,6 +247,7 @@ mod tests {
         assert_eq!(model.gpu_weights(999), 1_030);
         assert_eq!(model.context(4, 20), (60, 140), "only part of a context is on the GPU");
         assert_eq!(model.context(11, 20), (200, 0));
+        assert_eq!([0, 4, 11].map(|layers| model.memory(layers, 20)), [1_280, 890, 50], "weights and context together");
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Offload {
     }
 }
 
-/// Decides how many layers go to the GPUs, and checks that there is memory for the weights everywhere. `None` where nothing is computed
+/// Decides how many layers go to the GPUs, and checks that there is memory for weights and context everywhere. `None` where nothing is computed
 /// on one, or nothing is known of the model: then llama.cpp says what is wrong with it.
 ///
 /// # Errors
@@ -60,9 +60,9 @@ pub(super) fn place_weights(config: &LlamaConfig) -> Result<Option<Offload>, Str
     let Some(layout) = Layout::read(&config.model).ok().filter(|layout| layout.layers > 0) else { return Ok(None) };
     let kv = layout.kv.bytes(cells(config, layout.trained_tokens), config.kv_type_k, config.kv_type_v);
     let offload = gpu(config).map(|gpu| offload(config, &layout, kv, &gpu)).transpose()?;
-    let bytes = layout.memory_weights(offload.map_or(0, |offload| offload.layers));
-    let remedy = "take a smaller model, or end other programs";
-    main_memory().map_or(Ok(()), |memory| check("the model's weights", bytes, &memory, remedy))?;
+    let bytes = layout.memory(offload.map_or(0, |offload| offload.layers), kv);
+    let remedy = "take a smaller model or context, or end other programs";
+    main_memory().map_or(Ok(()), |memory| check("the model's weights and context", bytes, &memory, remedy))?;
     Ok(offload)
 }
 

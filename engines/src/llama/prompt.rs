@@ -182,10 +182,12 @@ fn first_piece_is_spaced(vocab: &LlamaVocab<'_>) -> bool {
 /// Cuts a text into parts of at most `max_bytes`, before white space where there is some, and inside of every marker.
 fn windows<'a>(text: &'a str, markers: &[String], max_bytes: usize) -> Vec<&'a str> {
     let mut parts = Vec::new();
+    let longest = markers.iter().map(String::len).max().unwrap_or(0);
     let mut rest = text;
     while !rest.is_empty() {
         let limit = window_end(rest, max_bytes);
-        let end = first_marker(rest, markers).map_or(limit, |inside| inside.min(limit));
+        let near = &rest[..rest.ceil_char_boundary(limit + longest)];
+        let end = first_marker(near, markers).map_or(limit, |inside| inside.min(limit));
         let (part, tail) = rest.split_at(end);
         parts.push(part);
         rest = tail;
@@ -362,5 +364,7 @@ mod tests {
         let markers = ["<|user|>".to_owned()];
         let parts = windows("a<|user|>b<|user|>", &markers, 64);
         assert_eq!(parts, ["a<", "|user|>b<", "|user|>"]);
+        assert_eq!(windows("ééé<|user|>é", &markers, 7), ["ééé<", "|user|>", "é"]);
+        assert_eq!(windows("ééé<|user|>é", &markers, 6), ["ééé", "<", "|user|", ">é"]);
     }
 }

@@ -19,6 +19,9 @@ const DRY_ALLOWED_TOKENS: i32 = 3;
 /// Where a repeated sequence is cut, as its author proposes.
 const DRY_BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
 
+/// Lower temperatures are 0: the scores divided by them would be too large for a number.
+const LOWEST_TEMPERATURE: f32 = 1e-4;
+
 /// Chooses the tokens of one generation, and remembers them.
 pub(super) struct Sampler {
     chain: LlamaSampler,
@@ -49,6 +52,8 @@ impl Sampler {
 pub(super) struct SamplerBuilder {
     model: &'static LlamaModel,
     context_tokens: i32,
+    /// Keeps tokens out that a grammar reads by their names and that are written as nothing, as control tokens are.
+    named_only: Vec<LlamaLogitBias>,
     /// DRY samplers by their strength in tenths, of which there are a hundred: making one searches the whole vocabulary, copying
     /// one does not, and clients choose the strength.
     dry: HashMap<u8, LlamaSampler>,
@@ -56,7 +61,15 @@ pub(super) struct SamplerBuilder {
 
 impl SamplerBuilder {
     pub(super) fn new(model: &'static LlamaModel, context_tokens: usize) -> Self {
-        Self { model, context_tokens: i32::try_from(context_tokens).unwrap_or(i32::MAX), dry: HashMap::new() }
+        let vocab = model.vocab();
+        let is_nothing = |token: &LlamaToken| vocab.token_to_piece(*token, false, None).is_empty();
+        let named_only = vocab.tokens().filter(is_nothing).filter(|token| !vocab.is_eog(*token));
+        Self {
+            model,
+            context_tokens: i32::try_from(context_tokens).unwrap_or(i32::MAX),
+            named_only: named_only.map(|token| LlamaLogitBias::new(token, f32::NEG_INFINITY)).collect(),
+            dry: HashMap::new(),
+        }
     }
 
     /// A chain in llama.cpp's own order: bias, grammar, penalties, cuts, temperature, choice. It sees the answer, not the
@@ -66,11 +79,12 @@ impl SamplerBuilder {
     /// [`EngineError::Rejected`] when the grammar cannot be read or a token does not exist.
     pub(super) fn build(&mut self, sampling: &Sampling) -> Result<Sampler, EngineError> {
         let sampling = within_bounds(sampling, self.context_tokens);
-        let mut chain = Vec::with_capacity(9);
+        let mut chain = Vec::with_capacity(10);
         if !sampling.logit_bias.is_empty() {
             chain.push(self.logit_bias(&sampling)?);
         }
         if let Some(grammar) = &sampling.grammar {
+            chain.push(LlamaSampler::logit_bias(self.model.n_vocab(), &self.named_only));
             chain.push(self.grammar(grammar)?);
         }
         if penalises(&sampling) {
@@ -152,8 +166,9 @@ fn random_choice(sampling: &Sampling) -> Vec<LlamaSampler> {
 fn within_bounds(sampling: &Sampling, context_tokens: i32) -> Sampling {
     let finite = |value: f32, fallback: f32| if value.is_finite() { value } else { fallback };
     let last_tokens = sampling.repeat_last_tokens;
+    let temperature = finite(sampling.temperature, 0.0).clamp(0.0, 10.0);
     Sampling {
-        temperature: finite(sampling.temperature, 0.0).clamp(0.0, 10.0),
+        temperature: if temperature < LOWEST_TEMPERATURE { 0.0 } else { temperature },
         top_p: finite(sampling.top_p, 1.0).clamp(0.0, 1.0),
         top_k: sampling.top_k.max(0),
         min_p: finite(sampling.min_p, 0.0).clamp(0.0, 1.0),
@@ -171,6 +186,10 @@ fn within_bounds(sampling: &Sampling, context_tokens: i32) -> Sampling {
 
 #[cfg(test)]
 mod tests {
+    use llama_cpp_2::token::data::LlamaTokenData;
+    use llama_cpp_2::token::data_array::LlamaTokenDataArray;
+
+    use super::super::test_gguf::{Gguf, Kind};
     use super::*;
 
     fn plain() -> Sampling {
@@ -215,6 +234,32 @@ mod tests {
         assert_eq!((tame.repeat_penalty, tame.repeat_last_tokens, tame.dry_multiplier), (0.1, 2048, 0.0));
         assert_eq!((tame.presence_penalty, tame.frequency_penalty), (0.0, 10.0));
         assert_eq!(tame.seed, u32::MAX - 1);
+    }
+
+    #[test]
+    fn a_temperature_that_would_make_scores_infinite_is_none() {
+        let tame = |temperature| within_bounds(&Sampling { temperature, ..plain() }, 2048).temperature;
+        assert_eq!([1.2e-38, 9e-5, -1.0, 1e-4, 0.3, 99.0].map(tame), [0.0, 0.0, 0.0, 1e-4, 0.3, 10.0]);
+    }
+
+    #[test]
+    fn a_control_token_is_not_the_text_of_its_name() {
+        let tokens =
+            [("a", Kind::Normal), ("<", Kind::Normal), ("<|user|>", Kind::Control), ("<|x|>", Kind::UserDefined)];
+        let model = Gguf::model("llama").sentence_pieces(&tokens).load_vocabulary();
+        let (vocab, mut builder) = (model.vocab(), SamplerBuilder::new(model, 2048));
+        let mut allowed = |grammar: &str| {
+            let sampling = Sampling { grammar: Some(grammar.into()), ..Sampling::greedy() };
+            let all = vocab.tokens().map(|token| LlamaTokenData::new(token, 0.0, 0.0));
+            let mut candidates = LlamaTokenDataArray::from_iter(all, false);
+            builder.build(&sampling).unwrap().chain.apply(&mut candidates);
+            let allowed = candidates.data.iter().filter(|candidate| candidate.logit() > f32::NEG_INFINITY);
+            let pieces = allowed.map(|candidate| vocab.token_to_piece(candidate.id(), true, None));
+            pieces.map(|piece| String::from_utf8_lossy(&piece).into_owned()).collect::<Vec<_>>()
+        };
+        // One of them is the byte.
+        assert_eq!(allowed(r#"root ::= "<|user|>" | "<s>" | "<unk>" | "<|x|>""#), ["<", "<", "<|x|>"]);
+        assert_eq!(allowed(r#"root ::= "a"?"#), ["</s>", "a", "a"], "the end stays");
     }
 
     #[test]

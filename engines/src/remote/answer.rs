@@ -20,14 +20,17 @@ pub(super) struct Answer {
     held_back: String,
     started: bool,
     /// Servers send a token at a time, or several when they are fast: what they send at once counts as one here.
-    repetition: LoopDetector<u64>,
+    /// `None` under a grammar, which may want the same again and again.
+    repetition: Option<LoopDetector<u64>>,
     repeats: bool,
 }
 
 impl Answer {
-    pub(super) fn new(max_tokens: usize) -> Self {
+    /// `constrained` by a grammar.
+    pub(super) fn new(max_tokens: usize, constrained: bool) -> Self {
         let bytes_left = max_tokens.saturating_mul(TOKEN_BYTES);
-        let (held_back, repetition) = (String::new(), LoopDetector::new());
+        let repetition = (!constrained).then(LoopDetector::new);
+        let held_back = String::new();
         Self { pieces_left: max_tokens, bytes_left, held_back, started: false, repetition, repeats: false }
     }
 
@@ -41,7 +44,8 @@ impl Answer {
         if text.is_empty() {
             return None;
         }
-        self.repeats |= self.repetition.push(hash(&text), &text);
+        let repeats = self.repetition.as_mut().is_some_and(|repetition| repetition.push(hash(&text), &text));
+        self.repeats |= repeats;
         // The last piece is kept for what is held back.
         if self.pieces_left <= 1 {
             self.held_back.push_str(&text);
@@ -80,7 +84,7 @@ mod tests {
     use super::*;
 
     fn written(max_tokens: usize, pieces: &[&str]) -> Vec<SlotOutput> {
-        let mut answer = Answer::new(max_tokens);
+        let mut answer = Answer::new(max_tokens, false);
         let mut outputs: Vec<_> = pieces.iter().filter_map(|piece| answer.take((*piece).to_owned())).collect();
         outputs.extend(answer.finish(FinishReason::Stop, None));
         outputs
@@ -110,13 +114,13 @@ mod tests {
     #[test]
     fn the_count_comes_before_the_end() {
         let usage = Usage { prompt_tokens: 3, cached_tokens: 0, completion_tokens: 2 };
-        let outputs: Vec<_> = Answer::new(9).finish(FinishReason::Length, Some(usage)).collect();
+        let outputs: Vec<_> = Answer::new(9, false).finish(FinishReason::Length, Some(usage)).collect();
         assert_eq!(outputs, [SlotOutput::Counted(usage), SlotOutput::Finished(String::new(), FinishReason::Length)]);
     }
 
     #[test]
     fn a_server_that_does_not_stop_is_noticed() {
-        let mut answer = Answer::new(2);
+        let mut answer = Answer::new(2, false);
         answer.take("x".repeat(100));
         assert!(!answer.is_overlong());
         answer.take(" ".repeat(28));
@@ -125,17 +129,22 @@ mod tests {
 
     #[test]
     fn an_answer_that_goes_round_in_circles_is_noticed_with_its_last_round() {
-        let mut answer = Answer::new(500);
+        let mut answer = Answer::new(500, false);
         let mut words = ["to ", "be ", "or ", "not "].iter().cycle();
         let said = std::iter::from_fn(|| {
             let more = !answer.repeats_itself();
             more.then(|| answer.take((*words.next().unwrap()).to_owned()))
         });
         assert_eq!(said.take(100).count(), 32);
-        let mut prose = Answer::new(500);
+        let mut prose = Answer::new(500, false);
         for number in 0..100 {
             prose.take(format!("{number} "));
         }
         assert!(!prose.repeats_itself());
+        let mut constrained = Answer::new(500, true);
+        for _ in 0..100 {
+            constrained.take("0,".into());
+        }
+        assert!(!constrained.repeats_itself());
     }
 }

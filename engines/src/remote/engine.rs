@@ -93,7 +93,8 @@ impl RemoteEngine {
         let reporter = Reporter { slot, ticket, reports: self.sender.clone() };
         let (client, patience) = (self.client.clone(), self.patience);
         let task = self.runtime.spawn(GenerationTask { client, body, patience, reporter }.run());
-        Running { ticket, task, pass, answer: Answer::new(generation.max_tokens) }
+        let answer = Answer::new(generation.max_tokens, generation.sampling.grammar.is_some());
+        Running { ticket, task, pass, answer }
     }
 
     /// The first report, if one comes in time.

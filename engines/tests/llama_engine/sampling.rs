@@ -27,14 +27,31 @@ fn a_grammar_is_followed_and_one_that_cannot_be_read_is_rejected() {
     generation.sampling.grammar = Some("root ::= \"yes\" | \"no\"".into());
     let written = write(&mut engine, &generation);
     assert!(["yes", "no"].contains(&written.text.as_str()), "{:?}", written.text);
-    // The second and the third would make llama.cpp allocate until the process is killed.
+    // The second and the third would make llama.cpp allocate until the process is killed, the last one never come to an end.
     let nested = r#"root ::= (((((((((("a"?){1000}){666}){500}){400}){333}){285}){250}){222}){200})"#;
-    for grammar in ["root ::= (", "root ::= \"a\"{5,3}", nested] {
+    for grammar in ["root ::= (", "root ::= \"a\"{5,3}", nested, "root ::= ([^t]?){200}"] {
         generation.sampling.grammar = Some(grammar.into());
         assert!(matches!(engine.begin(0, &generation), Err(EngineError::Rejected(_))), "{grammar}");
     }
     generation.sampling.grammar = None;
     assert!(!write(&mut engine, &generation).text.is_empty(), "the slot is free again");
+}
+
+#[test]
+fn a_grammar_with_as_many_ways_as_are_allowed_is_followed() {
+    let Some(mut engine) = engine() else { return };
+    let mut generation = ask("What is a stack?", "a", 12);
+    generation.sampling.grammar = Some("root ::= ([^t]?){9} [^t]".into());
+    let text = write(&mut engine, &generation).text;
+    assert!(text.chars().count() <= 10 && !text.contains('t'), "{text:?}");
+}
+
+#[test]
+fn a_control_token_is_not_the_text_of_its_name() {
+    let Some(mut engine) = engine() else { return };
+    let mut generation = ask("What is a stack?", "a", 20);
+    generation.sampling.grammar = Some(r#"root ::= "<|im_start|>""#.into());
+    assert_eq!(write(&mut engine, &generation).text, "<|im_start|>");
 }
 
 #[test]

@@ -2,19 +2,29 @@
 //!
 //! What is understood is kept to exactly; everything else is refused by name and place, never ignored: whoever asks for a schema goes
 //! on to parse what comes. Objects have the properties that are named, the required ones first and in the order of `required`, and no
-//! others. Texts without `maxLength` and lists without `maxItems` may be as long as the answer.
+//! others; where none is required and the grammar would be too large otherwise, all of them. Texts without `maxLength` and lists
+//! without `maxItems` may be as long as the answer.
+
+mod exclusive;
+mod keywords;
+mod references;
+
+use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
+use exclusive::check_exclusive;
+use keywords::{bounds, check_keys, is_of, keys_of, kinds, required, values};
+use references::References;
+
 use crate::grammar::check_grammar;
 
-/// Schemas within schemas.
+/// Schemas within schemas, and references within what is referred to.
 const MAX_DEPTH: usize = 8;
-/// Properties of one object: where none is required, each may be the first, and the grammar grows with their square.
+/// Properties of one object, and schemas of one `oneOf`.
 const MAX_PROPERTIES: usize = 64;
-
-/// Keys that say nothing of what is valid.
-const ANNOTATIONS: [&str; 6] = ["$schema", "title", "description", "default", "examples", "$comment"];
+/// Of all expressions together, those within others counted again: more than a grammar can have that is let through.
+const MAX_BYTES: usize = 256 * 1024;
 
 /// Rules that expressions refer to. A text holds no escapes by number, of which half are no character; lengths are only counted where
 /// each character stands for itself.
@@ -41,7 +51,18 @@ object ::= "{" (member ("," s member)*)? "}"
 /// # Errors
 /// What is wrong with the schema or not supported, as half a sentence with its place.
 pub fn grammar_of(schema: &Value) -> Result<String, String> {
-    let mut writer = Writer::default();
+    written(schema, false).or_else(|_| written(schema, true))
+}
+
+fn written(schema: &Value, leaves_out_nothing: bool) -> Result<String, String> {
+    let mut writer = Writer {
+        references: References(schema),
+        leaves_out_nothing,
+        open: Vec::new(),
+        rules: String::new(),
+        number: 0,
+        bytes: 0,
+    };
     let root = writer.expression(schema, "$", 0)?;
     let grammar = format!("root ::= {root}{}{RULES}", writer.rules);
     check_grammar(&grammar).map_err(|reason| format!("it is too large: {reason}"))?;
@@ -49,28 +70,83 @@ pub fn grammar_of(schema: &Value) -> Result<String, String> {
 }
 
 /// Writes expressions, and the rules that they refer to more than once.
-#[derive(Default)]
-struct Writer {
+struct Writer<'s> {
+    references: References<'s>,
+    /// Whether objects of which nothing is required have all of their properties. If not, each may be the first, and the grammar
+    /// grows with their square.
+    leaves_out_nothing: bool,
+    /// References that are being followed.
+    open: Vec<&'s str>,
     rules: String,
     number: usize,
+    bytes: usize,
 }
 
-impl Writer {
+impl<'s> Writer<'s> {
     /// One schema as the right side of a rule, in brackets where it needs some.
-    fn expression(&mut self, schema: &Value, place: &str, depth: usize) -> Result<String, String> {
+    fn expression(&mut self, schema: &'s Value, place: &str, depth: usize) -> Result<String, String> {
         let Value::Object(schema) = schema else { return Err(format!("{place} must be an object")) };
         if depth > MAX_DEPTH {
             return Err(format!("{place} is more than {MAX_DEPTH} schemas deep"));
         }
-        if let Some(choices) = schema.get("anyOf") {
-            check_keys(schema, &["anyOf"], place)?;
-            let choices = choices.as_array().filter(|choices| !choices.is_empty());
-            let choices = choices.ok_or_else(|| format!("{place}.anyOf must be a list of schemas"))?;
-            let mut choice = |(number, choice): (usize, &Value)| {
-                self.expression(choice, &format!("{place}.anyOf[{number}]"), depth + 1)
-            };
-            return Ok(any_of(choices.iter().enumerate().map(&mut choice).collect::<Result<_, _>>()?));
+        let expression = if schema.contains_key("$ref") {
+            self.referred(schema, place, depth)
+        } else if let Some(key) = ["anyOf", "oneOf", "allOf"].into_iter().find(|key| schema.contains_key(*key)) {
+            self.combined(schema, key, place, depth)
+        } else {
+            self.plain(schema, place, depth)
+        }?;
+        self.bytes += expression.len();
+        if self.bytes > MAX_BYTES {
+            return Err("it is too large".to_owned());
         }
+        Ok(expression)
+    }
+
+    fn referred(&mut self, schema: &'s Map<String, Value>, place: &str, depth: usize) -> Result<String, String> {
+        check_keys(schema, &["$ref"], place)?;
+        let name = schema["$ref"].as_str().unwrap_or_default();
+        let target = self.references.target(schema).ok_or_else(|| {
+            format!("{place}.$ref must be a place in the schema, as \"#/$defs/name\", and \"{name}\" is none")
+        })?;
+        if self.open.contains(&name) {
+            return Err(format!("{place}: {name} refers to itself, which is not supported here"));
+        }
+        if self.open.len() == MAX_DEPTH {
+            return Err(format!("{place} is more than {MAX_DEPTH} references deep"));
+        }
+        self.open.push(name);
+        let expression = self.expression(target, place, depth)?;
+        self.open.pop();
+        Ok(expression)
+    }
+
+    /// `anyOf`; `oneOf` where it means the same; `allOf` of a single schema, as some write a reference with a description.
+    fn combined(
+        &mut self,
+        schema: &'s Map<String, Value>,
+        key: &str,
+        place: &str,
+        depth: usize,
+    ) -> Result<String, String> {
+        // Which of them is meant follows from the schemas.
+        let known = if key == "allOf" { vec![key] } else { vec![key, "discriminator"] };
+        check_keys(schema, &known, place)?;
+        let schemas = schema[key].as_array().filter(|schemas| !schemas.is_empty());
+        let schemas = schemas.ok_or_else(|| format!("{place}.{key} must be a list of schemas"))?;
+        if key == "allOf" && schemas.len() > 1 {
+            return Err(format!("{place}: allOf is not supported here with more than one schema"));
+        }
+        if key == "oneOf" {
+            check_exclusive(schemas, self.references, place)?;
+        }
+        let mut one = |(number, schema): (usize, &'s Value)| {
+            self.expression(schema, &format!("{place}.{key}[{number}]"), depth + 1)
+        };
+        Ok(any_of(schemas.iter().enumerate().map(&mut one).collect::<Result<_, _>>()?))
+    }
+
+    fn plain(&mut self, schema: &'s Map<String, Value>, place: &str, depth: usize) -> Result<String, String> {
         let kinds = kinds(schema, place)?;
         if let Some(values) = values(schema, place)? {
             check_keys(schema, &["type", "enum", "const"], place)?;
@@ -94,22 +170,24 @@ impl Writer {
         Ok(any_of(kinds.iter().map(&mut of_kind).collect::<Result<_, _>>()?))
     }
 
-    fn object(&mut self, schema: &Map<String, Value>, place: &str, depth: usize) -> Result<String, String> {
+    fn object(&mut self, schema: &'s Map<String, Value>, place: &str, depth: usize) -> Result<String, String> {
         if !matches!(schema.get("additionalProperties"), None | Some(Value::Bool(_))) {
             return Err(format!("{place}.additionalProperties must be true or false"));
         }
         let Some(properties) = schema.get("properties") else {
-            let is_any = schema.get("required").is_none();
-            return if is_any {
-                Ok("object".to_owned())
-            } else {
-                Err(format!("{place} has required and no properties"))
-            };
+            if schema.get("required").is_some_and(|names| names.as_array().is_none_or(|names| !names.is_empty())) {
+                return Err(format!("{place} has required and no properties"));
+            }
+            let is_empty = schema.get("additionalProperties") == Some(&Value::Bool(false));
+            return Ok(if is_empty { "\"{}\"" } else { "object" }.to_owned());
         };
         let properties = properties.as_object().ok_or_else(|| format!("{place}.properties must be an object"))?;
-        let required = required(schema, properties, place)?;
         if properties.len() > MAX_PROPERTIES {
             return Err(format!("{place} has {} properties, {MAX_PROPERTIES} are allowed", properties.len()));
+        }
+        let mut required = required(schema, properties, place)?;
+        if required.is_empty() && self.leaves_out_nothing {
+            required = properties.keys().map(String::as_str).collect();
         }
         let mut member = |name: &str| -> Result<String, String> {
             let value = self.expression(&properties[name], &format!("{place}.{name}"), depth + 1)?;
@@ -130,7 +208,7 @@ impl Writer {
         Ok(if firsts.is_empty() { "\"{}\"".to_owned() } else { format!("\"{{\" ({})? \"}}\"", firsts.join(" | ")) })
     }
 
-    fn array(&mut self, schema: &Map<String, Value>, place: &str, depth: usize) -> Result<String, String> {
+    fn array(&mut self, schema: &'s Map<String, Value>, place: &str, depth: usize) -> Result<String, String> {
         let items = schema.get("items").ok_or_else(|| format!("{place} has no items"))?;
         let item = self.expression(items, &format!("{place}.items"), depth + 1)?;
         let item = self.named(item);
@@ -155,87 +233,21 @@ impl Writer {
     }
 }
 
-/// What `type` says; nothing where there is none.
-fn kinds<'s>(schema: &'s Map<String, Value>, place: &str) -> Result<Vec<&'s str>, String> {
-    let given = match schema.get("type") {
-        None => return Ok(Vec::new()),
-        Some(Value::Array(kinds)) if !kinds.is_empty() => kinds.iter().map(Value::as_str).collect(),
-        Some(kind) => vec![kind.as_str()],
-    };
-    let known =
-        |kind: Option<&'s str>| kind.filter(|kind| *kind == "null" || !keys_of(kind).is_empty() || is_plain(kind));
-    let wrong =
-        || format!("{place}.type must be object, array, string, number, integer, boolean or null, or a list of them");
-    given.into_iter().map(|kind| known(kind).ok_or_else(wrong)).collect()
-}
-
-fn is_plain(kind: &str) -> bool {
-    ["number", "integer", "boolean", "null"].contains(&kind)
-}
-
-/// What is understood beside the annotations.
-fn keys_of(kind: &str) -> &'static [&'static str] {
-    match kind {
-        "object" => &["properties", "required", "additionalProperties"],
-        "array" => &["items", "minItems", "maxItems"],
-        "string" => &["minLength", "maxLength"],
-        _ => &[],
+/// Each once: what can be read in two ways is held against the vocabulary twice. Numbers have the integers among them.
+fn any_of(choices: Vec<String>) -> String {
+    let has_numbers = choices.iter().any(|choice| choice == "number");
+    let mut seen = HashSet::new();
+    let different = choices.iter().map(String::as_str).filter(|choice| !(has_numbers && *choice == "integer"));
+    let different: Vec<&str> = different.filter(|choice| seen.insert(*choice)).collect();
+    match different.as_slice() {
+        [one] => (*one).to_owned(),
+        _ => format!("({})", different.join(" | ")),
     }
-}
-
-fn check_keys(schema: &Map<String, Value>, known: &[&str], place: &str) -> Result<(), String> {
-    let unknown = schema.keys().find(|key| !known.contains(&key.as_str()) && !ANNOTATIONS.contains(&key.as_str()));
-    unknown.map_or(Ok(()), |key| Err(format!("{place}: {key} is not supported here")))
-}
-
-/// The values that are listed, if they are.
-fn values<'s>(schema: &'s Map<String, Value>, place: &str) -> Result<Option<Vec<&'s Value>>, String> {
-    match (schema.get("enum"), schema.get("const")) {
-        (None, None) => Ok(None),
-        (None, Some(value)) => Ok(Some(vec![value])),
-        (Some(Value::Array(values)), None) if !values.is_empty() => Ok(Some(values.iter().collect())),
-        (Some(_), None) => Err(format!("{place}.enum must be a list of values")),
-        (Some(_), Some(_)) => Err(format!("{place} has both enum and const")),
-    }
-}
-
-fn is_of(value: &Value, kind: &str) -> bool {
-    match kind {
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "number" => value.is_number(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "boolean" => value.is_boolean(),
-        _ => value.is_null(),
-    }
-}
-
-fn any_of(mut choices: Vec<String>) -> String {
-    if choices.len() == 1 { choices.remove(0) } else { format!("({})", choices.join(" | ")) }
 }
 
 /// A value as it is written, as a text of the grammar.
 fn literal(value: &Value) -> String {
     format!("\"{}\"", value.to_string().replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-fn required<'s>(
-    schema: &'s Map<String, Value>,
-    properties: &Map<String, Value>,
-    place: &str,
-) -> Result<Vec<&'s str>, String> {
-    let Some(names) = schema.get("required") else { return Ok(Vec::new()) };
-    let wrong = || format!("{place}.required must be a list of different names");
-    let names = names.as_array().ok_or_else(wrong)?.iter().map(Value::as_str);
-    let names = names.collect::<Option<Vec<&str>>>().ok_or_else(wrong)?;
-    if (1..names.len()).any(|number| names[..number].contains(&names[number])) {
-        return Err(wrong());
-    }
-    match names.iter().find(|name| !properties.contains_key(**name)) {
-        Some(name) => Err(format!("{place}: {name} is required and no property")),
-        None => Ok(names),
-    }
 }
 
 fn string(schema: &Map<String, Value>, place: &str) -> Result<String, String> {
@@ -253,24 +265,6 @@ fn times(part: &str, least: usize, most: Option<usize>) -> String {
         Some(most) => format!(" {part}{{{least},{most}}}"),
         None if least == 0 => format!(" {part}*"),
         None => format!(" {part}{{{least},}}"),
-    }
-}
-
-fn bounds(
-    schema: &Map<String, Value>,
-    least_key: &str,
-    most_key: &str,
-    place: &str,
-) -> Result<(usize, Option<usize>), String> {
-    let number = |key: &str| {
-        let number = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
-        let wrong = || format!("{place}.{key} must be a whole number");
-        schema.get(key).map(|value| number(value).ok_or_else(wrong)).transpose()
-    };
-    let (least, most) = (number(least_key)?.unwrap_or(0), number(most_key)?);
-    match most {
-        Some(most) if most < least => Err(format!("{place}: {most_key} is less than {least_key}")),
-        _ => Ok((least, most)),
     }
 }
 
@@ -342,6 +336,107 @@ mod tests {
         assert_eq!(none, r#""{" (part1 ("," s part2)? ("," s part3)? | part2 ("," s part3)? | part3)? "}""#);
         assert_eq!(root(json!({"type": "object", "properties": {}, "additionalProperties": false})), r#""{}""#);
         assert_eq!(root(json!({"type": "object"})), "object");
+        assert_eq!(root(json!({"type": "object", "required": []})), "object");
+        assert_eq!(root(json!({"type": "object", "additionalProperties": false})), r#""{}""#);
+    }
+
+    #[test]
+    fn many_properties_of_which_none_is_required_are_all_written() {
+        let of = |number: usize| {
+            let properties: Map<String, Value> =
+                (0..number).map(|n| (format!("p{n}"), json!({"type": "string"}))).collect();
+            root(json!({"type": "object", "properties": properties}))
+        };
+        assert!(of(5).starts_with(r#""{" (part1 ("," s part2)?"#));
+        assert!(of(20).starts_with(r#""{" "\"p0\"" ":" s string "," s "\"p1\"" ":" s string "," "#));
+        assert_eq!(of(50).matches('?').count(), 0);
+    }
+
+    #[test]
+    fn references_are_followed() {
+        let schema = json!({
+            "$ref": "#/definitions/a~1list",
+            "definitions": {"a/list": {"type": "array", "items": {"$ref": "#/$defs/Level"}}},
+            "$defs": {"Level": {"title": "Level", "enum": ["low", "high"]}},
+        });
+        assert_eq!(root(schema), r#""[" (part1 ("," s part1)*)? "]""#);
+        let described = json!({
+            "type": "object", "required": ["level"], "$defs": {"Level": {"const": 1}},
+            "properties": {"level": {"allOf": [{"$ref": "#/$defs/Level"}], "default": 1, "description": "how hard"}},
+        });
+        assert_eq!(root(described), r#""{" "\"level\"" ":" s "1" "}""#);
+    }
+
+    #[test]
+    fn references_that_have_no_end_are_refused() {
+        let node =
+            json!({"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]}}});
+        let list = json!({"$ref": "#/$defs/Node", "$defs": {"Node": node}});
+        assert_eq!(refused(list), "$.next.anyOf[0]: #/$defs/Node refers to itself, which is not supported here");
+        assert!(refused(json!({"$ref": "#"})).contains("# refers to itself"));
+        let chain: Map<String, Value> =
+            (0..10_000).map(|n| (n.to_string(), json!({"$ref": format!("#/$defs/{}", n + 1)}))).collect();
+        assert_eq!(refused(json!({"$ref": "#/$defs/0", "$defs": chain})), "$ is more than 8 references deep");
+        // Written out, this would be 50^8 times as long.
+        let doubling: Map<String, Value> = (0..9)
+            .map(|n| {
+                let next = if n == 8 { json!({"type": "null"}) } else { json!({"$ref": format!("#/$defs/{}", n + 1)}) };
+                let properties: Map<String, Value> = (0..50).map(|p| (p.to_string(), next.clone())).collect();
+                let required: Vec<&String> = properties.keys().collect();
+                (n.to_string(), json!({"type": "object", "required": required, "properties": properties}))
+            })
+            .collect();
+        assert!(refused(json!({"$ref": "#/$defs/3", "$defs": doubling})).starts_with("it is too large"));
+    }
+
+    #[test]
+    fn the_same_choice_is_there_once() {
+        let choices = json!([{"type": "integer"}, {"type": "number"}, {"type": "null"}, {"type": "null"}]);
+        assert_eq!(root(json!({"anyOf": choices})), "(number | null)");
+        assert_eq!(root(json!({"enum": ["a", "a"]})), r#""\"a\"""#);
+    }
+
+    #[test]
+    fn a_type_that_is_listed_twice_is_refused_before_it_is_written_twice() {
+        let nested =
+            (0..8).fold(json!({"type": "null"}), |items, _| json!({"type": vec!["array"; 30], "items": items}));
+        assert!(refused(nested).contains("a list of different ones"));
+    }
+
+    #[test]
+    fn a_name_that_is_required_twice_is_refused_without_comparing_all() {
+        let required = vec!["a"; 1_000_000];
+        let schema = json!({"type": "object", "properties": {"a": {"type": "null"}}, "required": required});
+        assert_eq!(refused(schema), "$.required must be a list of different names");
+    }
+
+    #[test]
+    fn usual_schemas_pass() {
+        let name = json!({"type": "string", "minLength": 1, "maxLength": 60});
+        let person = json!({"type": "object", "properties": {"name": name, "age": {"type": "integer"}}, "required": ["name", "age"]});
+        let optional = |kind: Value| json!({"anyOf": [kind, {"type": "null"}], "default": null});
+        for schema in [
+            json!({"type": "array", "items": {"enum": ["red", "rose", "green", "grey", "blue"]}, "minItems": 1}),
+            json!({"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "number"}, {"type": "string"}]}}),
+            json!({"type": "array", "items": person, "maxItems": 3}),
+            json!({"type": "string", "maxLength": 270}),
+            json!({"type": "array", "items": {"type": "array", "items": {"type": ["number", "null"]}}}),
+            json!({"type": "object", "properties": {"person": person, "friends": {"type": "array", "items": person}}}),
+            json!({"type": "object", "properties": {
+                "title": {"type": "string"}, "subtitle": optional(json!({"type": "string"})), "year": optional(json!({"type": "integer"})),
+                "tags": {"type": "array", "items": {"type": "string", "maxLength": 20}}, "author": optional(person.clone()),
+            }, "required": ["title"]}),
+            json!({"type": "object", "properties": {"any": {"type": "object"}, "text": {"type": "string", "maxLength": 50}}}),
+            json!({"type": "array", "items": {"oneOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}],
+            "discriminator": {"propertyName": "kind", "mapping": {"cat": "#/$defs/Cat", "dog": "#/$defs/Dog"}}},
+            "$defs": {
+                "Cat": {"type": "object", "properties": {"kind": {"const": "cat", "type": "string"}, "lives": {"type": "integer"}}, "required": ["kind", "lives"]},
+                "Dog": {"type": "object", "properties": {"kind": {"const": "dog", "type": "string"}, "name": {"type": "string"}}, "required": ["kind"]},
+            }}),
+            json!({"enum": (0..249).map(|n| format!("{}{}", char::from(b'A' + n / 26), char::from(b'A' + n % 26))).collect::<Vec<_>>()}),
+        ] {
+            assert!(grammar_of(&schema).is_ok(), "{schema}: {:?}", grammar_of(&schema));
+        }
     }
 
     #[test]
@@ -367,7 +462,8 @@ mod tests {
         assert_eq!(property(json!({"type": "string", "pattern": "^a"})), "$.p: pattern is not supported here");
         assert_eq!(property(json!({"type": "number", "minimum": 1})), "$.p: minimum is not supported here");
         assert_eq!(property(json!({"type": "null", "maxLength": 1})), "$.p: maxLength is not supported here");
-        assert_eq!(property(json!({"$ref": "#/$defs/x"})), "$.p has no type");
+        let nowhere = "$.p.$ref must be a place in the schema, as \"#/$defs/name\", and \"#/$defs/x\" is none";
+        assert_eq!(property(json!({"$ref": "#/$defs/x"})), nowhere);
         assert_eq!(property(json!({})), "$.p has no type");
         assert_eq!(property(json!(true)), "$.p must be an object");
         assert!(property(json!({"type": "text"})).starts_with("$.p.type must be"));
@@ -383,7 +479,11 @@ mod tests {
             "$: maxLength is less than minLength"
         );
         assert_eq!(refused(json!({"type": "string", "maxLength": -1})), "$.maxLength must be a whole number");
-        assert_eq!(refused(json!({"oneOf": []})), "$ has no type");
+        assert_eq!(refused(json!({"oneOf": []})), "$.oneOf must be a list of schemas");
+        assert_eq!(
+            refused(json!({"allOf": [{"type": "null"}, {"type": "null"}]})),
+            "$: allOf is not supported here with more than one schema"
+        );
         assert_eq!(refused(json!({"anyOf": []})), "$.anyOf must be a list of schemas");
         let both = json!({"anyOf": [{"type": "null"}], "type": "string"});
         assert_eq!(refused(both), "$: type is not supported here");
