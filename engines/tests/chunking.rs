@@ -1,6 +1,7 @@
 //! Properties of chunks that must hold for any text, checked on many made-up ones and, where there are any, on books.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mentor_actors::domain::{Chunk, DocumentContent, DocumentKind, PageText, SectionStart};
 use mentor_actors::ports::{Chunker, TokenCounter};
@@ -189,6 +190,52 @@ fn overlap_repeats_the_last_sentence() {
     for pair in chunks.windows(2) {
         let last = pair[0].text.rsplit(". ").next().expect("a split has a last part");
         assert!(pair[1].text.starts_with(last));
+    }
+}
+
+/// Counts as [`QuarterWords`] does, and remembers the longest text it was asked for, in bytes.
+#[derive(Default)]
+struct LongestAsked(AtomicUsize);
+
+impl TokenCounter for LongestAsked {
+    fn count(&self, text: &str) -> usize {
+        self.0.fetch_max(text.len(), Ordering::Relaxed);
+        QuarterWords.count(text)
+    }
+}
+
+#[test]
+fn no_word_is_too_long_for_the_tokenizer() {
+    let counter = Arc::new(LongestAsked::default());
+    let text = "a,".repeat(100_000);
+    let chunks = SentenceChunker::new(counter.clone(), ChunkOptions::default())
+        .chunk(&document(DocumentKind::PlainText, &[&text]));
+    check(&text, &chunks, ChunkOptions::default());
+    let longest = counter.0.load(Ordering::Relaxed);
+    assert!(longest <= 8 << 10, "the tokenizer was given {longest} bytes at once");
+}
+
+#[test]
+fn white_space_and_what_makes_no_tokens_are_bounded_too() {
+    let zero_width = "\u{200b} ".repeat(50_000);
+    for between in ["\n".repeat(100_000), " ".repeat(100_000), "\u{3000}".repeat(50_000), zero_width] {
+        let text = format!("heap{between}tree");
+        let chunks = SentenceChunker::new(Arc::new(Letters), ChunkOptions::default())
+            .chunk(&document(DocumentKind::PlainText, &[&text]));
+        let longest = chunks.iter().map(|chunk| chunk.text.len()).max();
+        assert!(longest.is_some_and(|longest| longest < 10_000), "a chunk of {longest:?} bytes");
+        let letters: String =
+            chunks.iter().flat_map(|chunk| chunk.text.chars()).filter(|c| c.is_alphanumeric()).collect();
+        assert_eq!(letters, "heaptree");
+    }
+}
+
+/// A token for each letter: tokenizers drop what they call control characters.
+struct Letters;
+
+impl TokenCounter for Letters {
+    fn count(&self, text: &str) -> usize {
+        text.chars().filter(|c| c.is_alphanumeric()).count()
     }
 }
 

@@ -3,11 +3,14 @@
 use std::ops::Range;
 
 use super::units::{Cut, Unit};
+use super::words::SPACED_BYTES_PER_TOKEN;
 
 /// Part of the target that a chunk holds before a better place for a cut counts more than a fuller chunk.
 const LEAST_FILL: f64 = 0.6;
 /// A last chunk below this part of the target joins the one before it.
 const SMALL_REST: f64 = 0.25;
+/// Widest white space that a chunk reaches over, in bytes: what stands further apart does not belong together.
+const MAX_GAP_BYTES: usize = 200;
 
 /// Lengths in tokens, special tokens not included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +24,15 @@ impl Budget {
     fn part(&self, share: f64) -> usize {
         (self.target as f64 * share) as usize
     }
+
+    /// Whether a chunk of these units is not too long in bytes, with the white space between them.
+    fn holds(&self, units: &[Unit]) -> bool {
+        let bytes = units.last().map_or(0, |last| last.range.end - units[0].range.start);
+        bytes <= self.target * SPACED_BYTES_PER_TOKEN
+    }
 }
 
-/// Byte ranges of the chunks, with ascending starts and ends. No unit may be heavier than the target.
+/// Byte ranges of the chunks, with ascending starts and ends. No unit may be heavier than the target, nor too long by itself.
 pub(super) fn pack(units: &[Unit], budget: Budget) -> Vec<Range<usize>> {
     let mut chunks: Vec<Range<usize>> = Vec::new();
     // The first unit that is in no chunk yet.
@@ -48,6 +57,9 @@ fn cut(units: &[Unit], start: usize, fresh: usize, budget: Budget) -> usize {
         if weight > budget.target && !(only_headings && weight <= budget.limit) {
             return best;
         }
+        if index > fresh && (is_apart(units, index) || !budget.holds(&units[start..=index])) {
+            return best;
+        }
         let full_enough = weight >= budget.part(LEAST_FILL);
         let cut = if full_enough { unit.cut } else { unit.cut.min(Cut::Word) };
         if best_cut.is_none_or(|best_cut| cut >= best_cut) {
@@ -57,6 +69,11 @@ fn cut(units: &[Unit], start: usize, fresh: usize, budget: Budget) -> usize {
     units.len()
 }
 
+/// Whether the unit stands far from the one before it.
+fn is_apart(units: &[Unit], unit: usize) -> bool {
+    units[unit].range.start - units[unit - 1].range.end > MAX_GAP_BYTES
+}
+
 /// Where the chunk after `chunk` begins, so that it repeats whole units of at most `overlap` tokens and still has room
 /// for a new one.
 fn repeated(units: &[Unit], chunk: Range<usize>, budget: Budget) -> usize {
@@ -64,6 +81,9 @@ fn repeated(units: &[Unit], chunk: Range<usize>, budget: Budget) -> usize {
     let mut weight = 0;
     let mut start = chunk.end;
     while start > chunk.start + 1 && weight + units[start - 1].weight <= room {
+        if is_apart(units, start) || !budget.holds(&units[start - 1..=chunk.end]) {
+            break;
+        }
         start -= 1;
         weight += units[start].weight;
     }
@@ -74,7 +94,8 @@ fn join_small_rest(units: &[Unit], chunks: &mut Vec<Range<usize>>, budget: Budge
     let weight = |range: Range<usize>| units[range].iter().map(|unit| unit.weight).sum::<usize>();
     if let [.., before, rest] = chunks.as_slice() {
         let joined = before.start..rest.end;
-        if weight(rest.clone()) < budget.part(SMALL_REST) && weight(joined.clone()) <= budget.limit {
+        let is_near = !is_apart(units, before.end) && budget.holds(&units[joined.clone()]);
+        if is_near && weight(rest.clone()) < budget.part(SMALL_REST) && weight(joined.clone()) <= budget.limit {
             chunks.truncate(chunks.len() - 2);
             chunks.push(joined);
         }
@@ -114,6 +135,20 @@ mod tests {
     fn a_small_rest_joins_the_chunk_before_it_up_to_the_limit() {
         assert_eq!(pack(&units(&[(9, Cut::Paragraph), (1, Cut::Sentence)]), BUDGET), vec![0..2]);
         assert_eq!(pack(&units(&[(9, Cut::Paragraph), (5, Cut::Sentence)]), BUDGET), [0..1, 1..2]);
+    }
+
+    #[test]
+    fn a_chunk_ends_before_a_wide_gap_and_before_it_becomes_too_long() {
+        let spaced = |gap: usize, count: usize| {
+            let unit = |at: usize| Unit { range: at * (gap + 1)..at * (gap + 1) + 1, weight: 0, cut: Cut::Paragraph };
+            (0..count).map(unit).collect::<Vec<_>>()
+        };
+        assert_eq!(pack(&spaced(MAX_GAP_BYTES, 3), BUDGET), vec![0..2 * MAX_GAP_BYTES + 3]);
+        for budget in [BUDGET, Budget { overlap: 3, ..BUDGET }] {
+            assert_eq!(pack(&spaced(MAX_GAP_BYTES + 1, 3), budget).len(), 3);
+            let chunks = pack(&spaced(99, 100), budget);
+            assert!(chunks.iter().all(|chunk| chunk.len() <= BUDGET.target * SPACED_BYTES_PER_TOKEN), "{chunks:?}");
+        }
     }
 
     #[test]

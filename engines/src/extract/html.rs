@@ -1,7 +1,13 @@
 //! HTML files, as light Markdown: `# heading` lines, blank lines between blocks, listings fenced.
 
+use std::cell::Cell;
+
 use encoding_rs::Encoding;
-use scraper::{Html, Node};
+use html5ever::TokenizerResult;
+use html5ever::tendril::StrTendril;
+use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
+use html5ever::tree_builder::{TreeBuilder, TreeBuilderOpts, TreeSink};
+use scraper::{Html, HtmlTreeSink, Node};
 
 use super::encoding;
 use super::light_markdown::LightMarkdown;
@@ -25,10 +31,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<String, String> {
 /// # Errors
 /// That the elements are nested as in no page made to be read.
 pub(super) fn markdown_of(source: &str) -> Result<String, String> {
-    if most_open_elements(source) > MAX_OPEN_ELEMENTS {
-        return Err("the elements of the page are nested too deeply".to_owned());
-    }
-    Ok(to_markdown(source))
+    parse(source)
+        .map(|html| to_markdown(&html))
+        .ok_or_else(|| "the elements of the page are nested too deeply".to_owned())
 }
 
 /// What `<meta charset=...>` or its older form says.
@@ -42,19 +47,63 @@ fn declared_encoding(bytes: &[u8]) -> Option<&'static Encoding> {
     Encoding::for_label(&label[..end])
 }
 
-/// An upper estimate of the nesting, from the tags alone.
-fn most_open_elements(source: &str) -> usize {
-    let (mut open, mut most) = (0_usize, 0);
-    for tag in source.split('<').skip(1) {
-        let (closing, tag) = tag.strip_prefix('/').map_or((false, tag), |tag| (true, tag));
-        let length = tag.bytes().take_while(u8::is_ascii_alphanumeric).count();
-        if length == 0 || closes_itself(&tag[..length].to_ascii_lowercase()) {
-            continue;
+/// The tree of a page; `None` when its elements are nested too deeply.
+fn parse(source: &str) -> Option<Html> {
+    let builder = TreeBuilder::new(HtmlTreeSink::new(Html::new_document()), TreeBuilderOpts::default());
+    let watched = Watched { builder, open: Cell::new(0), is_too_deep: Cell::new(false) };
+    let (tokenizer, input) = (Tokenizer::new(watched, TokenizerOpts::default()), BufferQueue::default());
+    input.push_back(StrTendril::from(source));
+    // It stops behind every script, for those who would run it.
+    while let TokenizerResult::Script(_) = tokenizer.feed(&input) {}
+    tokenizer.end();
+    let Watched { builder, is_too_deep, .. } = tokenizer.sink;
+    (!is_too_deep.get()).then(|| builder.sink.finish())
+}
+
+type Handle = <HtmlTreeSink as TreeSink>::Handle;
+
+/// Builds the tree until the nesting, estimated from the tags, is too deep; passes over the rest.
+struct Watched {
+    builder: TreeBuilder<Handle, HtmlTreeSink>,
+    open: Cell<usize>,
+    is_too_deep: Cell<bool>,
+}
+
+impl Watched {
+    fn count(&self, tag: &Tag) {
+        // Only drawings and formulas have elements that the slash of `<circle/>` closes.
+        let is_closed = tag.self_closing && self.adjusted_current_node_present_but_not_in_html_namespace();
+        if is_closed || closes_itself(&tag.name) {
+            return;
         }
-        open = if closing { open.saturating_sub(1) } else { open + 1 };
-        most = most.max(open);
+        match tag.kind {
+            TagKind::StartTag => self.open.update(|open| open + 1),
+            TagKind::EndTag => self.open.update(|open| open.saturating_sub(1)),
+        }
+        self.is_too_deep.set(self.open.get() > MAX_OPEN_ELEMENTS);
     }
-    most
+}
+
+impl TokenSink for Watched {
+    type Handle = Handle;
+
+    fn process_token(&self, token: Token, line_number: u64) -> TokenSinkResult<Handle> {
+        if self.is_too_deep.get() {
+            return TokenSinkResult::Continue;
+        }
+        if let Token::TagToken(tag) = &token {
+            self.count(tag);
+        }
+        self.builder.process_token(token, line_number)
+    }
+
+    fn end(&self) {
+        self.builder.end();
+    }
+
+    fn adjusted_current_node_present_but_not_in_html_namespace(&self) -> bool {
+        self.builder.adjusted_current_node_present_but_not_in_html_namespace()
+    }
 }
 
 /// Elements that are empty, or end where the next of their kind begins.
@@ -90,8 +139,7 @@ fn closes_itself(name: &str) -> bool {
 }
 
 /// Walks the tree with a stack of its own: documents nest deeper than a thread's stack.
-fn to_markdown(source: &str) -> String {
-    let html = Html::parse_document(source);
+fn to_markdown(html: &Html) -> String {
     let mut writer = LightMarkdown::default();
     let mut open = vec![(html.tree.root(), false)];
     while let Some((node, seen)) = open.pop() {
@@ -135,6 +183,10 @@ fn is_unread(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn to_markdown(html: &str) -> String {
+        markdown_of(html).expect("it is not nested deeply")
+    }
 
     #[test]
     fn headings_and_paragraphs_become_markdown() {
@@ -180,7 +232,23 @@ mod tests {
 
     #[test]
     fn many_elements_that_close_themselves_are_not_nested() {
-        assert_eq!(most_open_elements(&"<p>a<br>b<li>c".repeat(10_000)), 0);
+        assert!(markdown_of(&"<p>a<br>b<li>c".repeat(10_000)).is_ok());
+    }
+
+    #[test]
+    fn what_only_looks_like_tags_or_closes_itself_is_not_nested() {
+        let many = |what: &str| what.repeat(MAX_OPEN_ELEMENTS + 1);
+        let script = format!("<p>x</p><script>{}</script>", many("i<n;"));
+        let style = format!("<p>x</p><style>{}</style>", many("a<b{}"));
+        let comment = format!("<p>x</p><!-- {} -->", many("<div>"));
+        let drawing = format!("<p>x</p><svg><title>t</title>{}</svg>", many("<circle r='1'/>"));
+        let attribute = format!("<p>x</p><a title='{}'></a>", many("<b>"));
+        for page in [script, style, comment, drawing, attribute] {
+            assert_eq!(read(page.as_bytes()).as_deref(), Ok("x"), "{}", &page[..40]);
+        }
+        // In HTML itself the slash closes nothing.
+        assert!(read(many("<div/>").as_bytes()).is_err());
+        assert!(read(many("<svg><p><b/>").as_bytes()).is_err());
     }
 
     #[test]

@@ -148,6 +148,26 @@ fn a_font_without_a_unicode_map_is_the_reason_for_an_empty_page() {
 }
 
 #[test]
+fn a_page_with_a_font_that_cannot_be_read_takes_nothing_from_the_others() {
+    let good = "BT /F1 10 Tf 50 700 Td (AAA) Tj ET";
+    let bad = "BT /F1 10 Tf 50 700 Td (AAA) Tj /F2 10 Tf (BBB) Tj ET";
+    let mut pdf = Pdf::with_pages(&[good, bad, good]);
+    let program = pdf.objects.len() + 1;
+    pdf.add_stream("", b"/Encoding 256 array\ndup 65 /alpha put\nreadonly def\n");
+    pdf.add_stream("/Subtype /Type1C", b"none");
+    let font = |program: &str| format!("<< /Type /Font /Subtype /Type1 /FontDescriptor << {program} 0 R >> >>");
+    let unreadable = font(&format!("/FontFile3 {}", program + 1));
+    pdf.objects[2] = font(&format!("/FontFile {program}")).into_bytes();
+    pdf.add(&unreadable);
+    for inline in [false, true] {
+        let second = if inline { unreadable.clone() } else { format!("{} 0 R", program + 2) };
+        let fonts = format!("/Font << /F1 3 0 R /F2 {second} >>");
+        pdf.objects[5] = page(7).replace("/Font << /F1 3 0 R >>", &fonts).into_bytes();
+        assert_eq!(texts(&read(&pdf.bytes())), [Ok("ααα"), Ok("AAABBB"), Ok("ααα")]);
+    }
+}
+
+#[test]
 fn what_is_no_pdf_is_refused() {
     assert_eq!(refusal(b"hello"), "not a PDF file");
     let files = FileExtractor::new(1 << 20).with_reader(reader(tight()));

@@ -24,11 +24,15 @@ pub use builder::WordsBuilder;
 use crate::best::Best;
 use crate::mapped::Numbers;
 use entries::Entries;
+use spelling::Spelling;
 
 /// How soon more of the same term stops to count.
 const K1: f32 = 1.2;
 /// How far longer chunks are held back.
 const B: f32 = 0.75;
+/// Terms of a question that are corrected. Each is compared with every known term of its first letter, and a question with more
+/// slips is a pasted text in another language.
+const MAX_CORRECTED: usize = 8;
 
 /// The terms of rows.
 #[derive(Debug)]
@@ -70,14 +74,18 @@ impl Bm25 {
         let all_terms: u64 = parts.clone().map(|part| part.terms_of_rows).sum();
         let rows_with = |term: &str| parts.clone().map(|part| part.row_count(term)).sum::<usize>();
         let mut weighed: Vec<(String, f32)> = Vec::with_capacity(terms.len());
-        let mut unknown = 0.0;
+        let (mut unknown, mut looked_up) = (0.0, 0);
         for mut term in terms {
             let mut with = rows_with(&term);
             if with == 0
-                && let Some(meant) = spelling::nearest(&term, parts.clone())
+                && looked_up < MAX_CORRECTED
+                && let Some(spelling) = Spelling::of(&term)
             {
-                with = rows_with(&meant);
-                term = meant;
+                looked_up += 1;
+                if let Some(meant) = spelling.nearest(parts.clone()) {
+                    with = rows_with(&meant);
+                    term = meant;
+                }
             }
             if !weighed.iter().any(|(known, _)| *known == term) {
                 let weight = (1.0 + (rows as f32 - with as f32 + 0.5) / (with as f32 + 0.5)).ln();
@@ -298,6 +306,17 @@ mod tests {
         let words = documents(&["semaphore mutex", "list"]);
         assert_eq!(scores(&[&words], "semapohre"), scores(&[&words], "semaphore"));
         assert_eq!(scores(&[&words], "semaphore semapohre"), scores(&[&words], "semaphore"));
+    }
+
+    #[test]
+    fn only_the_first_slips_of_a_question_are_corrected() {
+        let words = documents(&["semaphore", "list"]);
+        let question = |unknown: usize| {
+            let unknown: String = (0..unknown).map(|number| format!("unknown{} ", "x".repeat(number))).collect();
+            scores(&[&words], &format!("{unknown} ab1 semapohre"))
+        };
+        assert!(question(MAX_CORRECTED - 1)[0] > 0.0);
+        assert_eq!(question(MAX_CORRECTED), [0.0, 0.0]);
     }
 
     #[test]

@@ -13,23 +13,9 @@ const SHORTEST: usize = 5;
 /// Letters from which on two slips are forgiven instead of one.
 const LONG: usize = 8;
 
-/// The known term nearest to `term`: of those equally near, the most frequent one. `None` where none is near, or `term` is no word.
-pub(super) fn nearest<'w>(term: &str, parts: impl Iterator<Item = &'w Words>) -> Option<String> {
-    let wanted = Spelling::of(term)?;
-    let mut near: HashMap<&str, (usize, usize)> = HashMap::new();
-    for part in parts {
-        for (known, rows) in part.terms_that_begin_like(term) {
-            if let Some(slips) = wanted.slips_to(known) {
-                near.entry(known).or_insert((slips, 0)).1 += rows;
-            }
-        }
-    }
-    let best = near.into_iter().min_by_key(|(known, (slips, rows))| (*slips, Reverse(*rows), *known));
-    best.map(|(known, _)| known.to_owned())
-}
-
 /// A term to compare with many.
-struct Spelling {
+pub(super) struct Spelling<'t> {
+    term: &'t str,
     letters: Vec<char>,
     /// See [`bits`].
     bits: u64,
@@ -37,18 +23,33 @@ struct Spelling {
     allowed: usize,
 }
 
-impl Spelling {
-    fn of(term: &str) -> Option<Self> {
+impl<'t> Spelling<'t> {
+    /// `None` where `term` is no word, or too short to be corrected.
+    pub fn of(term: &'t str) -> Option<Self> {
         let letters: Vec<char> = term.chars().collect();
         let is_word = letters.len() >= SHORTEST && letters.iter().all(|letter| letter.is_alphabetic());
         let allowed = if letters.len() < LONG { 1 } else { 2 };
-        is_word.then(|| Self { bits: bits(term), letters, allowed })
+        is_word.then(|| Self { term, bits: bits(term), letters, allowed })
+    }
+
+    /// The known term nearest to this one: of those equally near, the most frequent one. `None` where none is near.
+    pub fn nearest<'w>(&self, parts: impl Iterator<Item = &'w Words>) -> Option<String> {
+        let mut near: HashMap<&str, (usize, usize)> = HashMap::new();
+        for part in parts {
+            for (known, rows) in part.terms_that_begin_like(self.term) {
+                if let Some(slips) = self.slips_to(known) {
+                    near.entry(known).or_insert((slips, 0)).1 += rows;
+                }
+            }
+        }
+        let best = near.into_iter().min_by_key(|(known, (slips, rows))| (*slips, Reverse(*rows), *known));
+        best.map(|(known, _)| known.to_owned())
     }
 
     /// How many slips lead to `known`; `None` for more than are forgiven.
     fn slips_to(&self, known: &str) -> Option<usize> {
         // A slip changes the length by at most one letter, and which letters there are by at most two.
-        let near = known.len().abs_diff(self.letters.len()) <= 4 * self.allowed
+        let near = known.chars().count().abs_diff(self.letters.len()) <= self.allowed
             && (bits(known) ^ self.bits).count_ones() as usize <= 2 * self.allowed;
         let slips = near.then(|| slips(&self.letters, &known.chars().collect::<Vec<_>>()))?;
         (slips <= self.allowed).then_some(slips)
@@ -87,7 +88,7 @@ mod tests {
     fn corrected(term: &str, rows: &[&str]) -> Option<String> {
         let mut builder = WordsBuilder::default();
         rows.iter().for_each(|text| builder.row(&[text, ""], true));
-        nearest(term, std::iter::once(&builder.into_words()))
+        Spelling::of(term)?.nearest(std::iter::once(&builder.into_words()))
     }
 
     #[test]
@@ -97,6 +98,12 @@ mod tests {
         }
         assert_eq!(corrected("mutxe", &["mutex"]).as_deref(), Some("mutex"));
         assert_eq!(corrected("mtuxe", &["mutex"]), None);
+    }
+
+    #[test]
+    fn long_words_of_any_script_are_corrected() {
+        assert_eq!(corrected("сортировкй", &["сортировка"]).as_deref(), Some("сортировка"));
+        assert_eq!(corrected("ταξινομιση", &["ταξινομηση"]).as_deref(), Some("ταξινομηση"));
     }
 
     #[test]

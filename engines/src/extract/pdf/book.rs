@@ -7,7 +7,7 @@ use pdf_extract::{Dictionary, Document, Error, Object, ObjectId};
 
 use super::fonts::entry;
 use super::operators::{Reduced, reduce};
-use super::stage::Stage;
+use super::stage::{Programs, Stage};
 use super::unpack::{Packed, unpack};
 use super::{outline, paragraphs};
 use crate::extract::reader::{Bookmark, NoText, Pages, quiet};
@@ -124,9 +124,11 @@ impl Pages for Book {
         match quiet(|| self.read(number)) {
             Ok(result) => result,
             Err(panic) => {
-                self.stage.drop_font_programs();
                 let undecodable = format!("the page cannot be decoded ({panic})");
-                quiet(|| self.read(number)).unwrap_or_else(|_| Err(recognisable(&undecodable)))
+                self.stage.clear_fonts(Programs::Dropped);
+                let second = quiet(|| self.read(number)).unwrap_or_else(|_| Err(recognisable(&undecodable)));
+                self.stage.clear_fonts(Programs::Kept);
+                second
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Where the sections of an outline begin in the text of their pages.
 
+use std::collections::HashMap;
+
 use mentor_actors::domain::SectionStart;
 
 use crate::extract::reader::Bookmark;
@@ -16,17 +18,17 @@ pub(in crate::extract) fn of_page(outline: &[Bookmark], page: u32, text: &str) -
     let before = outline.partition_point(|bookmark| bookmark.page < page);
     let on_page = outline[before..].iter().take_while(|bookmark| bookmark.page == page);
     let mut starts: Vec<SectionStart> = outline[..before].last().map(|running| start(0, running)).into_iter().collect();
-    let lines = Lines::of(text);
-    // The first line that may begin the next section.
+    let on_page: Vec<(&Bookmark, String)> = on_page.map(|bookmark| (bookmark, plain_title(bookmark))).collect();
+    let headings = headings(text, on_page.iter().map(|(_, title)| title.as_str()));
+    // Where the next section may begin.
     let mut from = 0;
-    for bookmark in on_page {
-        match lines.heading(from, inner_title(bookmark)) {
-            Some(line) => {
-                let byte = lines.start(line);
+    for (bookmark, title) in &on_page {
+        match headings.get(title.as_str()).copied().flatten().filter(|byte| *byte >= from) {
+            Some(byte) => {
                 let at = if is_running_title(&text[..byte]) { 0 } else { byte };
-                starts.retain(|start| start.byte < at);
+                starts.truncate(starts.partition_point(|start| start.byte < at));
                 starts.push(start(at, bookmark));
-                from = line + 1;
+                from = byte + 1;
             }
             // Its heading looks otherwise; a section that was found is not given up for it.
             None if from == 0 => starts = vec![start(0, bookmark)],
@@ -40,57 +42,50 @@ fn start(byte: usize, bookmark: &Bookmark) -> SectionStart {
     SectionStart { byte, title: bookmark.titles.join(WITHIN) }
 }
 
-fn inner_title(bookmark: &Bookmark) -> &str {
-    bookmark.titles.last().map_or("", String::as_str)
+/// A bookmark's own title as [`headings`] compares it.
+fn plain_title(bookmark: &Bookmark) -> String {
+    unnumbered(&letters(bookmark.titles.last().map_or("", String::as_str))).to_owned()
 }
 
 fn is_running_title(above: &str) -> bool {
     above.len() <= RUNNING_TITLE_BYTES && above.trim().lines().count() <= 1
 }
 
-/// A page's lines as headings are compared: letters and digits only, in lower case, without a number before them.
-struct Lines(Vec<(usize, String)>);
-
-impl Lines {
-    fn of(text: &str) -> Self {
-        let mut lines = Vec::new();
-        let mut byte = 0;
-        for line in text.split_inclusive('\n') {
-            let letters = letters(line);
-            if !letters.is_empty() {
-                lines.push((byte, letters));
-            }
-            byte += line.len();
-        }
-        Self(lines)
+/// Where in a page's text a heading of each title begins, if any does. Of several the last: a page's running title and a table of
+/// contents stand before. A heading says a title, one of them or both with a number ("7.2", "Chapter 7").
+fn headings<'t>(text: &str, titles: impl Iterator<Item = &'t str>) -> HashMap<&'t str, Option<usize>> {
+    let mut headings: HashMap<&str, Option<usize>> = titles.map(|title| (title, None)).collect();
+    if headings.is_empty() {
+        return headings;
     }
-
-    fn start(&self, line: usize) -> usize {
-        self.0[line].0
-    }
-
-    /// The line from `from` on at which a heading of this title begins. Of several the last: a page's running title and a table of
-    /// contents stand before.
-    fn heading(&self, from: usize, title: &str) -> Option<usize> {
-        let title = letters(title);
-        (from..self.0.len()).rev().find(|line| self.is_heading(*line, &title))
-    }
-
-    fn is_heading(&self, line: usize, title: &str) -> bool {
+    let lines = lines(text);
+    for (line, (byte, _)) in lines.iter().enumerate() {
         let mut joined = String::new();
-        self.0[line..].iter().take(MAX_HEADING_LINES).any(|(_, letters)| {
+        for (_, letters) in lines[line..].iter().take(MAX_HEADING_LINES) {
             joined.push_str(letters);
-            is_title(&joined, title)
-        })
+            if let Some(heading) = headings.get_mut(unnumbered(&joined)) {
+                *heading = Some(*byte);
+            }
+        }
     }
+    headings
 }
 
-/// Whether a heading says a title, one of them or both with a number ("7.2", "Chapter 7").
-fn is_title(heading: &str, title: &str) -> bool {
-    let plain = |text: &str| unnumbered(text).to_owned();
-    !plain(title).is_empty() && plain(heading) == plain(title)
+/// A page's lines as headings are compared, with their places: letters and digits only, in lower case. None is empty.
+fn lines(text: &str) -> Vec<(usize, String)> {
+    let mut lines = Vec::new();
+    let mut byte = 0;
+    for line in text.split_inclusive('\n') {
+        let letters = letters(line);
+        if !letters.is_empty() {
+            lines.push((byte, letters));
+        }
+        byte += line.len();
+    }
+    lines
 }
 
+/// Without the number before it.
 fn unnumbered(letters: &str) -> &str {
     let word = ["chapter", "section", "appendix", "part"].into_iter().find_map(|word| letters.strip_prefix(word));
     let after = word.unwrap_or(letters).trim_start_matches(|c: char| c.is_ascii_digit());
@@ -156,6 +151,15 @@ mod tests {
         assert_eq!(found(4, text)[1], pair("Chapter 7 Heaps > Binary heaps", "Binary heaps"));
         assert_eq!(found(6, "CHAPTER 8\n8\nGraphs"), [pair("Chapter 8", "CHAPTER 8")]);
         assert_eq!(found(4, "101\n\n7 Heaps\nText")[0], pair("Chapter 7 Heaps", "101"));
+    }
+
+    #[test]
+    fn many_sections_on_a_page_of_many_lines_take_no_longer_than_a_book() {
+        let outline: Vec<_> = (0..10_000).map(|number| bookmark(1, &[&format!("x{number}y")])).collect();
+        let text: String = (0..20_000).map(|line| format!("x{}y\n", line / 2)).collect();
+        let started = std::time::Instant::now();
+        assert_eq!(of_page(&outline, 1, &text).len(), 10_000);
+        assert!(started.elapsed().as_secs() < 5, "they took {:?}", started.elapsed());
     }
 
     #[test]

@@ -24,6 +24,15 @@ pub(super) struct Stage {
     on_page: Dictionary,
     /// Objects that leave with the page: fonts that stand in its resources, not as objects of their own.
     passing: Vec<ObjectId>,
+    programs: Programs,
+}
+
+/// What becomes of the programs embedded in fonts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Programs {
+    Kept,
+    /// For a second try: some are beyond pdf-extract, and most pages can be read without them.
+    Dropped,
 }
 
 /// What a page showed.
@@ -45,7 +54,8 @@ impl Stage {
         document.objects.insert(PAGE_TREE, tree.into());
         document.trailer.set("Root", CATALOG);
         document.max_id = FIRST_FONT - 1;
-        Self { document, placed: HashMap::new(), on_page: Dictionary::new(), passing: Vec::new() }
+        let (placed, on_page, passing) = (HashMap::new(), Dictionary::new(), Vec::new());
+        Self { document, placed, on_page, passing, programs: Programs::Kept }
     }
 
     /// Clears the stage for the fonts of another page.
@@ -99,13 +109,20 @@ impl Stage {
         name
     }
 
-    /// For a second try: some font programs are beyond pdf-extract, and most pages can be read without them.
-    pub fn drop_font_programs(&mut self) {
-        for id in self.placed.values() {
-            if let Ok(font) = self.document.get_dictionary_mut(*id) {
-                fonts::without_program(font);
-            }
+    /// Removes every font; those of the next pages are placed afresh, with their programs or without.
+    pub fn clear_fonts(&mut self, programs: Programs) {
+        for id in self.placed.drain().map(|(_, placed)| placed) {
+            self.document.objects.remove(&id);
         }
+        self.programs = programs;
+    }
+
+    fn mended(&self, document: &Document, font: &Dictionary) -> Dictionary {
+        let mut font = fonts::mended(document, font);
+        if self.programs == Programs::Dropped {
+            fonts::without_program(&mut font);
+        }
+        font
     }
 }
 
@@ -114,10 +131,15 @@ impl FontShelf for Stage {
         let Ok((id, Object::Dictionary(font))) = document.dereference(font) else {
             return self.place_passing(fonts::default_font());
         };
-        let Some(id) = id else { return self.place_passing(fonts::mended(document, font)) };
-        let Self { document: stage, placed, .. } = self;
-        let place = || stage.add_object(fonts::mended(document, font));
-        let placed = *placed.entry(id).or_insert_with(place);
+        let Some(id) = id else { return self.place_passing(self.mended(document, font)) };
+        let placed = match self.placed.get(&id) {
+            Some(placed) => *placed,
+            None => {
+                let placed = self.document.add_object(self.mended(document, font));
+                self.placed.insert(id, placed);
+                placed
+            }
+        };
         self.show(placed)
     }
 }
