@@ -1,4 +1,4 @@
-//! A cross-encoder run for real, by the ONNX Runtime below `MENTOR_MODELS_DIR`; without it these tests skip.
+//! Rerankers run for real, a cross-encoder and the embedder's tokens, by the ONNX Runtime below `MENTOR_MODELS_DIR`; without it these tests skip.
 //!
 //! `data/shared_words.onnx` is small, but all of one: it reads token ids, mask and types of question and passage in one row, and its
 //! logit is how many of the passage's tokens the question has, special tokens included.
@@ -7,9 +7,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mentor_actors::domain::EngineError;
+use mentor_actors::domain::{CharSpan, ChunkId, DocumentId, DocumentKind, EngineError, Passage, ScoredPassage};
 use mentor_actors::ports::Reranker;
-use mentor_engines::onnx::{ExecutionProvider, OnnxConfig, OnnxReranker};
+use mentor_engines::onnx::{ExecutionProvider, LateInteraction, OnnxConfig, OnnxReranker};
 
 /// Words, with BERT's templates.
 const TOKENIZER: &str = r#"{
@@ -41,8 +41,22 @@ fn load(folder: &Path) -> Option<Result<OnnxReranker, EngineError>> {
     Some(OnnxReranker::load(&OnnxConfig::new(folder, runtime()?)))
 }
 
-fn score(reranker: &mut OnnxReranker, question: &str, passages: &[&str]) -> Vec<f32> {
-    reranker.score(question, &passages.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()).unwrap()
+fn passage(text: &str) -> ScoredPassage {
+    let passage = Passage {
+        chunk_id: ChunkId("c".into()),
+        document_id: DocumentId("d".into()),
+        file_name: "d.md".into(),
+        kind: DocumentKind::Markdown,
+        page: None,
+        section: None,
+        span: CharSpan::default(),
+        text: text.to_owned(),
+    };
+    ScoredPassage::whole(passage, 0.5)
+}
+
+fn score(reranker: &mut impl Reranker, question: &str, passages: &[&str]) -> Vec<f32> {
+    reranker.score(question, &passages.iter().map(|text| passage(text)).collect::<Vec<_>>()).unwrap()
 }
 
 /// The score of that many shared tokens, with the `[SEP]` that both texts end with.
@@ -87,4 +101,37 @@ fn a_model_that_scores_no_pairs_is_refused_in_one_line() {
     let models = PathBuf::from(std::env::var_os("MENTOR_MODELS_DIR").unwrap());
     let line = load(&models.join("all-minilm-l6-v2")).unwrap().err().unwrap().to_string();
     assert!(line.contains("no output with a score") || line.contains("not a score for each"), "{line}");
+}
+
+const INODE: &str = "what is an inode?";
+const ANSWER: &str = "An inode holds the metadata of a file: its owner, its size and its blocks.";
+const ASIDE: &str = "Merge sort splits the list in halves, sorts each of them and merges both in linear time.";
+
+fn late_interaction() -> Option<LateInteraction> {
+    let library = runtime()?;
+    let folder = library.parent()?.parent()?.join("all-minilm-l6-v2");
+    Some(LateInteraction::load(&OnnxConfig::new(folder, library)).unwrap())
+}
+
+#[test]
+fn tokens_find_the_sentence_that_answers_among_others() {
+    let Some(mut reranker) = late_interaction() else { return };
+    assert!(reranker.info().model_id.contains("all-minilm-l6-v2"));
+    let among = format!("{ASIDE} {ASIDE} {ANSWER} {ASIDE}");
+    let scores = score(&mut reranker, INODE, &[ASIDE, &among, ANSWER]);
+    assert!(scores[0] < scores[1] && scores[1] < scores[2], "{scores:?}");
+    assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)), "{scores:?}");
+    assert!(score(&mut reranker, INODE, &[]).is_empty());
+}
+
+#[test]
+fn of_a_passage_only_what_was_found_is_compared_and_what_the_search_said_counts() {
+    let Some(mut reranker) = late_interaction() else { return };
+    let joined = passage(&format!("{ASIDE} {ANSWER}"));
+    let aside = ScoredPassage { found: 0..ASIDE.len(), ..joined.clone() };
+    let answer = ScoredPassage { found: ASIDE.len() + 1..joined.passage.text.len(), ..joined };
+    let likelier = ScoredPassage { score: 0.9, ..answer.clone() };
+    let scores = reranker.score(INODE, &[aside, answer, likelier, passage(ANSWER)]).unwrap();
+    assert!(scores[0] < scores[1] && scores[1] < scores[2], "{scores:?}");
+    assert!((scores[1] - scores[3]).abs() < 1e-3, "the same text and score: {scores:?}");
 }
