@@ -164,7 +164,7 @@ async fn a_full_queue_or_a_reranker_that_is_gone_leaves_the_searchs_order_at_onc
 struct Endless(std::sync::mpsc::Receiver<()>);
 
 impl Reranker for Endless {
-    fn score(&mut self, _: &str, passages: &[String]) -> Result<Vec<f32>, EngineError> {
+    fn score(&mut self, _: &str, passages: &[ScoredPassage]) -> Result<Vec<f32>, EngineError> {
         assert!(self.0.recv().is_err(), "nothing is ever sent");
         Ok(vec![1.0; passages.len()])
     }
