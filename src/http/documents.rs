@@ -136,7 +136,7 @@ async fn take_in(mut upload: Upload, parts: Vec<Part>) -> Result<Upload, TurnErr
 pub async fn remove(id: web::Path<String>, doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
     let id = DocumentId(id.into_inner());
     if !exists(&doors, &id).await? {
-        return Err(TurnError::new(ErrorCode::NotFound, "there is no such document").into());
+        return Err(no_such_document().into());
     }
     let job = doors.jobs.submit(Order::Remove(id), doors.jobs.reserve()?)?;
     Ok(HttpResponse::Accepted().json(wire::job(&job.snapshot())))
@@ -152,7 +152,11 @@ async fn exists(doors: &Doors, id: &DocumentId) -> Result<bool, TurnError> {
 }
 
 /// Runs what waits for the disk on a thread that may.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
+pub(super) fn no_such_document() -> TurnError {
+    TurnError::new(ErrorCode::NotFound, "there is no such document")
+}
+
     work: impl FnOnce() -> Result<T, TurnError> + Send + 'static,
 ) -> Result<T, TurnError> {
     let lost = |_| TurnError::new(ErrorCode::Internal, "the request failed for a fault of the server's");
