@@ -223,7 +223,7 @@ fn invalid(message: impl Into<String>) -> TurnError {
 }
 
 fn taken(name: &str) -> TurnError {
-    invalid(format!("{name} is there already: upload it with ?replace=true to replace it"))
+    invalid(format!("{name} is there already, and was not to be replaced"))
 }
 
 fn disk_full() -> TurnError {
@@ -314,7 +314,7 @@ mod tests {
         first.place().unwrap();
         assert!(second.place().unwrap_err().error.message.contains("a.md is there already"));
         assert_eq!(names(&materials), ["a.md"]);
-        assert!(materials.upload(false).begin("a.md").unwrap_err().message.contains("?replace=true"));
+        assert!(materials.upload(false).begin("a.md").unwrap_err().message.contains("not to be replaced"));
         let mut third = materials.upload(true);
         put(&mut third, "a.md", "three").unwrap();
         third.place().unwrap();
