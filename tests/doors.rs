@@ -7,6 +7,8 @@ mod clients;
 #[path = "doors/contract.rs"]
 mod contract;
 mod fakes;
+#[path = "doors/files.rs"]
+mod files;
 #[path = "doors/frames.rs"]
 mod frames;
 #[path = "doors/openai.rs"]

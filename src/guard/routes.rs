@@ -39,6 +39,7 @@ const TABLE: &[(Option<Method>, &str, Access)] = &[
     (None, "/api/chat", Needs(Scope::Ask)),
     (None, "/api/chat/*", Needs(Scope::Ask)),
     (None, "/api/search", Needs(Scope::Ask)),
+    (Some(Method::GET), "/api/files/*", Needs(Scope::Ask)),
     (None, "/api/conversations", Needs(Scope::Ask)),
     (None, "/api/conversations/*", Needs(Scope::Ask)),
     (Some(Method::POST), "/api/feedback", Needs(Scope::Ask)),
@@ -88,6 +89,7 @@ mod tests {
             (Method::POST, "/v1/chat/completions", Needs(Scope::Ask)),
             (Method::POST, "/api/documents", Needs(Scope::Ingest)),
             (Method::DELETE, "/api/documents/{id:.*}", Needs(Scope::Admin)),
+            (Method::HEAD, "/api/files/{document_id:.+}", Needs(Scope::Ask)),
             (Method::GET, "/api/ingest/{job}", Needs(Scope::Ingest)),
             (Method::POST, "/debug/panic/{part}", Needs(Scope::Admin)),
             (Method::POST, "/api/ticket", AnyKey),
@@ -103,6 +105,7 @@ mod tests {
         for (method, pattern) in [
             (Method::POST, "/"),
             (Method::PUT, "/api/documents"),
+            (Method::DELETE, "/api/files/{document_id:.+}"),
             (Method::GET, "/api/documentsx"),
             (Method::GET, "/api/new"),
             (Method::GET, "/api/ws/"),

@@ -13,6 +13,7 @@ use super::multipart::{Multipart, Part};
 use super::rest::unreadable;
 use super::wire::administration as wire;
 use super::{ApiError, Doors};
+use crate::guard::{Client, Scope};
 use crate::ingest::find;
 use crate::jobs::Order;
 use crate::materials::{Misplaced, Upload};
@@ -27,9 +28,10 @@ const WRITE_BYTES: usize = 256 << 10;
 const ENVELOPE_BYTES: u64 = 16 << 10;
 
 /// `GET /api/documents`.
-pub async fn list(doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
+pub async fn list(client: Client, doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
     let documents = in_time(doors.store.documents()).await.map_err(unreadable)?;
-    Ok(HttpResponse::Ok().json(wire::documents(&documents, doors.materials.limits())))
+    let may_delete = client.may(Scope::Admin);
+    Ok(HttpResponse::Ok().json(wire::documents(&documents, doors.materials.limits(), may_delete)))
 }
 
 /// What may be asked of an upload.
@@ -136,7 +138,7 @@ async fn take_in(mut upload: Upload, parts: Vec<Part>) -> Result<Upload, TurnErr
 pub async fn remove(id: web::Path<String>, doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
     let id = DocumentId(id.into_inner());
     if !exists(&doors, &id).await? {
-        return Err(TurnError::new(ErrorCode::NotFound, "there is no such document").into());
+        return Err(no_such_document().into());
     }
     let job = doors.jobs.submit(Order::Remove(id), doors.jobs.reserve()?)?;
     Ok(HttpResponse::Accepted().json(wire::job(&job.snapshot())))
@@ -151,8 +153,12 @@ async fn exists(doors: &Doors, id: &DocumentId) -> Result<bool, TurnError> {
     blocking(move || Ok(find(&directory, &id).is_ok_and(|file| file.is_some()))).await
 }
 
+pub(super) fn no_such_document() -> TurnError {
+    TurnError::new(ErrorCode::NotFound, "there is no such document")
+}
+
 /// Runs what waits for the disk on a thread that may.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TurnError> + Send + 'static,
 ) -> Result<T, TurnError> {
     let lost = |_| TurnError::new(ErrorCode::Internal, "the request failed for a fault of the server's");

@@ -8,6 +8,7 @@ mod entrance;
 mod errors;
 mod faults;
 mod feedback;
+mod files;
 mod gate;
 mod health;
 mod idle;
@@ -191,6 +192,8 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/api/documents", web::get().to(documents::list))
         .route("/api/documents", web::post().to(documents::upload))
         .route("/api/documents/{id:.+}", web::delete().to(documents::remove))
+        .route("/api/files/{document_id:.+}", web::get().to(files::file))
+        .route("/api/files/{document_id:.+}", web::head().to(files::file))
         .route("/api/ingest", web::post().to(jobs::sync))
         .route("/api/ingest", web::get().to(jobs::list))
         .route("/api/ingest/{job}", web::get().to(jobs::look))

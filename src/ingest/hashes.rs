@@ -23,7 +23,7 @@ pub struct Hashes {
     /// Where they are kept; nowhere when `None`.
     file: Option<PathBuf>,
     known: BTreeMap<PathBuf, Known>,
-    /// Those asked for in this run: the others are forgotten.
+    /// Those asked for since: the others are forgotten.
     used: BTreeMap<PathBuf, Known>,
 }
 
@@ -50,7 +50,7 @@ impl Hashes {
     pub fn of(&mut self, path: &Path) -> io::Result<(DocumentHash, Stamp)> {
         let path = std::path::absolute(path)?;
         let stamp = Stamp::of(&path)?;
-        if let Some(known) = self.known.get(&path).filter(|known| known.stamp == stamp)
+        if let Some(known) = self.used.get(&path).or_else(|| self.known.get(&path)).filter(|known| known.stamp == stamp)
             && let Some(hash) = DocumentHash::from_hex(&known.sha256)
         {
             self.used.insert(path, known.clone());

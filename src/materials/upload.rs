@@ -5,6 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mentor_actors::domain::{DocumentId, DocumentKind, ErrorCode, TurnError};
@@ -13,6 +14,7 @@ use tempfile::{NamedTempFile, PersistError};
 use super::check_name;
 use super::content::{self, HEAD_BYTES, TAIL_BYTES};
 use crate::disk::free_bytes;
+use crate::ingest::Hashes;
 
 /// How files are called while they are received. Hidden, so that no ingest takes half of one.
 const PREFIX: &str = ".mentor-upload-";
@@ -30,18 +32,20 @@ pub struct UploadLimits {
     pub free_bytes: u64,
 }
 
-/// The folder of course materials, as uploads see it.
+/// The folder of course materials, for who adds to it or reads a file of it.
 #[derive(Debug, Clone)]
 pub struct Materials {
     directory: PathBuf,
     limits: UploadLimits,
+    /// Of files that were read from it, so that each is hashed once.
+    pub(super) hashes: Arc<Mutex<Hashes>>,
 }
 
 impl Materials {
     /// That folder; made with the first upload where it is missing.
     #[must_use]
     pub fn new(directory: PathBuf, limits: UploadLimits) -> Self {
-        Self { directory, limits }
+        Self { directory, limits, hashes: Arc::default() }
     }
 
     /// The folder.
@@ -109,7 +113,7 @@ impl Upload {
     /// `invalid_request` for a name that is not allowed or taken; `too_large` for one file too many; `unavailable` when the disk
     /// is full.
     pub fn begin(&mut self, given_name: &str) -> Result<(), TurnError> {
-        let Materials { directory, limits } = &self.materials;
+        let Materials { directory, limits, .. } = &self.materials;
         if self.files.len() >= limits.files {
             let reason = format!("at most {} files are allowed in an upload", limits.files);
             return Err(TurnError::new(ErrorCode::TooLarge, reason));
@@ -138,7 +142,7 @@ impl Upload {
     /// # Errors
     /// `too_large` beyond the limit; `unavailable` when too little disk would be left.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), TurnError> {
-        let Materials { directory, limits } = &self.materials;
+        let Materials { directory, limits, .. } = &self.materials;
         let Some(incoming) = self.files.last_mut() else { return Err(invalid("content comes before a file")) };
         incoming.bytes += bytes.len() as u64;
         if incoming.bytes > limits.file_bytes {
@@ -219,7 +223,7 @@ fn invalid(message: impl Into<String>) -> TurnError {
 }
 
 fn taken(name: &str) -> TurnError {
-    invalid(format!("{name} is there already: upload it with ?replace=true to replace it"))
+    invalid(format!("{name} is there already, and was not to be replaced"))
 }
 
 fn disk_full() -> TurnError {
@@ -310,7 +314,7 @@ mod tests {
         first.place().unwrap();
         assert!(second.place().unwrap_err().error.message.contains("a.md is there already"));
         assert_eq!(names(&materials), ["a.md"]);
-        assert!(materials.upload(false).begin("a.md").unwrap_err().message.contains("?replace=true"));
+        assert!(materials.upload(false).begin("a.md").unwrap_err().message.contains("not to be replaced"));
         let mut third = materials.upload(true);
         put(&mut third, "a.md", "three").unwrap();
         third.place().unwrap();

@@ -8,6 +8,7 @@ use mentor::materials::{Materials, UploadLimits};
 use mentor_actors::domain::{DocumentId, ErrorCode, TurnError};
 use serde_json::{Value, json};
 
+use crate::files::Library;
 use crate::schema::check;
 use crate::support::Script;
 use crate::{PATIENCE, Server};
@@ -113,6 +114,9 @@ async fn real_answers_of_every_route_are_as_documented() {
         ("delete", "/api/conversations/{conversation_id}", "/api/conversations/c1", ANY, json!(null)),
         ("get", "/api/documents", "/api/documents", ANY, json!(null)),
         ("delete", "/api/documents/{id}", "/api/documents/nothing.md", ANY, json!(null)),
+        ("get", "/api/files/{document_id}", "/api/files/notes.md", ANY, json!(null)),
+        ("get", "/api/files/{document_id}", "/api/files/changed.md", ANY, json!(null)),
+        ("get", "/api/files/{document_id}", "/api/files/nothing.md", ANY, json!(null)),
         ("get", "/api/ingest/{job}", "/api/ingest/nothing", ANY, json!(null)),
         ("delete", "/api/ingest/{job}", "/api/ingest/nothing", ANY, json!(null)),
         ("post", "/api/ingest", "/api/ingest", ANY, json!({"retry": true})),
@@ -191,9 +195,15 @@ impl Traffic {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let limits = UploadLimits { file_bytes: 1_000, files: 2, free_bytes: 0 };
+        let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        file("notes.md", "A heap.");
+        file("changed.md", "A heap.");
+        let library = Library::of(folder.path(), &["notes.md", "changed.md"]);
+        file("changed.md", "A stack.");
         let server = Server::start_changed(Script::default(), |doors| {
             doors.jobs = Jobs::start(Outcomes, 8, &doors.services.telemetry).unwrap().0;
             doors.materials = Materials::new(folder.path().to_owned(), limits);
+            doors.store = library;
         });
         let contract = fetch(&server, "get", "/openapi.json", ANY, &json!(null)).await.json();
         Self { server, contract, answered: BTreeSet::new(), _folder: folder }

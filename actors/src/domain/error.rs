@@ -17,6 +17,8 @@ pub enum ErrorCode {
     NotFound,
     /// Another turn is running in this conversation.
     TurnInProgress,
+    /// The file of a document is not the one that was ingested.
+    DocumentChanged,
     /// The request is larger than allowed.
     TooLarge,
     /// Every place in the queue is taken.
@@ -31,12 +33,13 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
         Self::TurnInProgress,
+        Self::DocumentChanged,
         Self::TooLarge,
         Self::Overloaded,
         Self::Internal,
@@ -53,6 +56,7 @@ impl ErrorCode {
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::TurnInProgress => "turn_in_progress",
+            Self::DocumentChanged => "document_changed",
             Self::TooLarge => "too_large",
             Self::Overloaded => "overloaded",
             Self::Internal => "internal",

@@ -42,7 +42,17 @@ fn documents(schemas: &Schemas) -> Definitions {
         [],
     );
     named([
-        ("Documents", object([("documents", list(schemas.link("Document"))), ("limits", limits)], [])),
+        (
+            "Documents",
+            object(
+                [
+                    ("documents", list(schemas.link("Document"))),
+                    ("limits", limits),
+                    ("may_delete", about(flag(), "whether who asks may delete them")),
+                ],
+                [],
+            ),
+        ),
         ("Document", document),
         ("DocumentFailure", failure),
     ])

@@ -225,7 +225,37 @@ fn documents(schemas: &Schemas) -> Vec<Operation> {
             fails: Failures::Ours(&[ErrorCode::NotFound, ErrorCode::Internal, ErrorCode::Unavailable]),
             ..Operation::default()
         },
+        file(),
     ]
+}
+
+/// A file, and what its header fields ask for.
+fn file() -> Operation {
+    let content = || json!({"application/pdf": {}, "text/plain": {}, "application/octet-stream": {}});
+    Operation {
+        path: "/api/files/{document_id}",
+        method: "get",
+        tag: "course",
+        summary: "The file that a document was read from",
+        description: "PDF and text to be shown, everything else to be saved. Slashes of the id may be sent as they are. HEAD works, too.",
+        reads: vec![
+            ("Range", "header", about(text(), "only these bytes of it")),
+            ("If-None-Match", "header", about(text(), "only if its `ETag` is another one")),
+        ],
+        gives: vec![
+            (200, "the file", content()),
+            (206, "a part of it", content()),
+            (304, "it is the same", nothing()),
+            (416, "it has no such bytes", nothing()),
+        ],
+        fails: Failures::Ours(&[
+            ErrorCode::NotFound,
+            ErrorCode::DocumentChanged,
+            ErrorCode::Internal,
+            ErrorCode::Unavailable,
+        ]),
+        ..Operation::default()
+    }
 }
 
 fn jobs(schemas: &Schemas) -> Vec<Operation> {

@@ -9,10 +9,11 @@ use crate::jobs::{Counts, DocumentResult, Event, Job, Order, Outcome, Snapshot, 
 use crate::materials::UploadLimits;
 
 /// Body of `GET /api/documents`.
-pub fn documents(records: &[DocumentRecord], limits: UploadLimits) -> Value {
+pub fn documents(records: &[DocumentRecord], limits: UploadLimits, may_delete: bool) -> Value {
     json!({
         "documents": records.iter().map(document).collect::<Value>(),
         "limits": {"max_upload_bytes": limits.file_bytes, "max_upload_files": limits.files},
+        "may_delete": may_delete,
     })
 }
 
@@ -219,7 +220,8 @@ mod tests {
                 "failures": [{"page": null, "reason": "encrypted"}, {"page": 2, "reason": "a picture"}],
             }],
             "limits": {"max_upload_bytes": 100, "max_upload_files": 2},
+            "may_delete": true,
         });
-        assert_eq!(documents(&[record], limits), expected);
+        assert_eq!(documents(&[record], limits, true), expected);
     }
 }
