@@ -14,7 +14,7 @@ says what failed. Exit code 0 when nothing did.
   MENTOR_TEST_EVAL    questions with known pages, in JSON lines             [../shared/eval/questions.jsonl if it is there]
   MENTOR_TEST_PYTHON  a Python that has the packages openai and kosoku, for the tests of OpenAI's client and of the WebSocket [python3]
   MENTOR_TEST_NODE_MODULES  a folder node_modules with the package openai, for that in JavaScript
-  MENTOR_TEST_FUZZ_SECONDS  how long each target is fuzzed, 0 for not at all           [30]
+  MENTOR_TEST_FUZZ_SECONDS  how long each target is fuzzed, 0 for not at all           [10]
   MENTOR_TEST_LLAMA_SERVER  the address of a running llama-server, for the test of the remote engine on a real server
 The variables of ./run.sh count here too.
 END
@@ -172,7 +172,7 @@ step "format" cargo fmt --all --check
 step "lints" lints
 find_test_data
 step "tests" tests
-fuzz_seconds=${MENTOR_TEST_FUZZ_SECONDS:-30}
+fuzz_seconds=${MENTOR_TEST_FUZZ_SECONDS:-10}
 if ((fuzz_seconds > 0)); then step "fuzzing" scripts/fuzz.sh "$fuzz_seconds"; else skip "fuzzing" "0 seconds"; fi
 step "short load" short_load
 if have shellcheck; then step "scripts" scripts; else skip "scripts" "no shellcheck"; fi

@@ -14,9 +14,13 @@ use super::scheduler::Scheduler;
 use super::states::StateCache;
 use crate::domain::{EngineError, Usage};
 use crate::ports::{
-    BatchToken, Begun, Decoder, Evaluation, Generation, GenerationEngine, PromptMessage, Slot, SlotOutput,
+    BatchToken, Begun, Decoder, EncodedPrompt, Evaluation, Generation, GenerationEngine, PromptMessage, Slot,
+    SlotOutput,
 };
 use crate::telemetry::{Measurement, Telemetry};
+
+/// Fewer tokens that all conversations share are read by each: a step for them alone costs as much as reading about ten.
+const LEAST_SHARED: usize = 16;
 
 /// What the engine may spend besides the decoder itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +92,11 @@ impl<D: Decoder> BatchEngine<D> {
         }
         let slots = self.slots.len();
         Err(EngineError::Failed(format!("slot {slot} of {slots} is taken or not there")))
+    }
+
+    fn encode(&self, messages: &[PromptMessage]) -> Result<EncodedPrompt, EngineError> {
+        let EncodedPrompt { tokens, shared } = self.decoder.encode(messages)?;
+        Ok(EncodedPrompt { tokens, shared: if shared < LEAST_SHARED { 0 } else { shared } })
     }
 
     /// Guesses for all slots that write.
@@ -235,7 +244,7 @@ impl<D: Decoder> GenerationEngine for BatchEngine<D> {
     }
 
     fn count_cached_tokens(&self, messages: &[PromptMessage], cache_scope: &str) -> Result<usize, EngineError> {
-        let prompt = self.decoder.encode(messages)?;
+        let prompt = self.encode(messages)?;
         Ok(self.scheduler.reusable(&prompt, cache_scope).max(self.states.reusable(&prompt, cache_scope)))
     }
 
@@ -243,7 +252,7 @@ impl<D: Decoder> GenerationEngine for BatchEngine<D> {
     fn begin(&mut self, slot: Slot, generation: &Generation) -> Result<Begun, EngineError> {
         self.check_free(slot)?;
         let scope = generation.cache_scope.as_str();
-        let prompt = self.decoder.encode(&generation.messages)?;
+        let prompt = self.encode(&generation.messages)?;
         let prompt_tokens = prompt.tokens.len();
         let room = answer_room(prompt_tokens, self.context_tokens())?;
         self.decoder.begin_sampling(slot, &generation.sampling)?;
