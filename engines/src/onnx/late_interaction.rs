@@ -81,6 +81,7 @@ mod tests {
         let passage = [north.clone(), west];
         assert_eq!(nearness(&[north.clone(), east.clone()], &passage), 0.5);
         assert_eq!(nearness(&[north], &passage), 1.0);
-        assert_eq!((nearness(&[east.clone()], &[]), nearness(&[], &[east])), (0.0, 0.0));
+        let east = [east];
+        assert_eq!((nearness(&east, &[]), nearness(&[], &east)), (0.0, 0.0));
     }
 }
