@@ -159,7 +159,7 @@ configuration! {
     /// Reranker, which reads the best passages a second time and puts them in order: embedder for the embedder's own tokens, a path
     /// to a cross-encoder's ONNX folder (model.onnx, tokenizer.json), or the name of a folder among the models; empty for none. It
     /// costs time.
-    reranker / "MENTOR_RERANKER": String = "embedder".into();
+    reranker / "MENTOR_RERANKER": String = String::new();
     /// How many passages of a question the reranker reads; 0 for 6 with the embedder's tokens and 20 with a cross-encoder.
     rerank_passages / "MENTOR_RERANK_PASSAGES": usize = 0;
     /// Where the engines run: auto, cpu or cuda.

@@ -1,4 +1,4 @@
-//! The reranker, unless the configuration wants none.
+//! The reranker, where the configuration names one.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

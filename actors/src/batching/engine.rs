@@ -19,8 +19,8 @@ use crate::ports::{
 };
 use crate::telemetry::{Measurement, Telemetry};
 
-/// Fewer tokens that all conversations share are read by each: a step for them alone costs as much as reading about ten.
-const LEAST_SHARED: usize = 16;
+/// Fewer tokens that all conversations share are read by each: a step for them alone costs as much as reading about as many.
+const LEAST_SHARED: usize = 8;
 
 /// What the engine may spend besides the decoder itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

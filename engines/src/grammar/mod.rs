@@ -53,23 +53,36 @@ pub(crate) fn check_grammar(grammar: &str) -> Result<(), String> {
         return Err(format!("it has no rule \"{ROOT}\""));
     }
     let mut sizes = Sizes { rules: &rules, known: HashMap::new(), open: HashSet::new(), depth: 0 };
-    for name in rules.keys() {
+    // In an order of their own: what is wrong is said of the same rule each time.
+    let mut names: Vec<&String> = rules.keys().collect();
+    names.sort_unstable();
+    for name in names {
         sizes.of_rule(name)?;
     }
-    readings::check(&rules, sizes.of_rule(ROOT)?)
+    readings::check(&rules, sizes.of_rule(ROOT)?.parts)
 }
 
-/// Counts the parts of rules.
+/// How large a rule or a part is.
+#[derive(Clone, Copy)]
+struct Size {
+    /// Its parts, with everything written out.
+    parts: usize,
+    /// Parts within parts.
+    depth: usize,
+}
+
+/// Measures rules.
 struct Sizes<'a> {
     rules: &'a HashMap<String, Alternatives>,
-    known: HashMap<&'a str, usize>,
-    /// Rules that are being counted: a reference to one of them is a recursion.
+    known: HashMap<&'a str, Size>,
+    /// Rules that are being measured: a reference to one of them is a recursion.
     open: HashSet<&'a str>,
+    /// How deep the part that is looked at stands below the rule that was begun with.
     depth: usize,
 }
 
 impl<'a> Sizes<'a> {
-    fn of_rule(&mut self, name: &'a str) -> Result<usize, String> {
+    fn of_rule(&mut self, name: &'a str) -> Result<Size, String> {
         if let Some(size) = self.known.get(name) {
             return Ok(*size);
         }
@@ -84,39 +97,49 @@ impl<'a> Sizes<'a> {
     }
 
     /// Each alternative counts for one more.
-    fn of_all(&mut self, name: &'a str, alternatives: &'a Alternatives) -> Result<usize, String> {
-        alternatives
-            .iter()
-            .flatten()
-            .try_fold(alternatives.len(), |sum, part| within(name, self.of(name, part)?.saturating_add(sum)))
+    fn of_all(&mut self, name: &'a str, alternatives: &'a Alternatives) -> Result<Size, String> {
+        let none = Size { parts: alternatives.len(), depth: 0 };
+        alternatives.iter().flatten().try_fold(none, |sum, part| {
+            let Size { parts, depth } = self.of(name, part)?;
+            within(name, Size { parts: parts.saturating_add(sum.parts), depth: depth.max(sum.depth) })
+        })
     }
 
-    /// The parts of a part of the rule `name`. What is in it is held against the limit first: nothing outgrows a number.
-    fn of(&mut self, name: &'a str, part: &'a Part) -> Result<usize, String> {
+    /// The size of a part of the rule `name`. What is in it is held against the limits first: nothing outgrows a number, or the stack.
+    fn of(&mut self, name: &'a str, part: &'a Part) -> Result<Size, String> {
         if self.depth == MAX_DEPTH {
-            return Err(format!("the rule \"{name}\" is in more than {MAX_DEPTH} others and brackets"));
+            return Err(too_deep(name));
         }
         self.depth += 1;
         let size = match part {
-            Part::Text { size, .. } => within(name, *size),
-            Part::Rule(other) => self.of_rule(other),
-            Part::Group(alternatives) => self.of_all(name, alternatives),
+            Part::Text { size, .. } => Size { parts: *size, depth: 0 },
+            Part::Rule(other) => self.of_rule(other)?,
+            Part::Group(alternatives) => self.of_all(name, alternatives)?,
             Part::Repeated { part, least, most } => {
-                let once = self.of(name, part)?.saturating_add(1);
+                let once = self.of(name, part)?;
                 // `x{2,}` is `x x x*`.
-                within(name, once.saturating_mul(most.unwrap_or(least + 1)))
+                let times = most.unwrap_or(least + 1);
+                Size { parts: once.parts.saturating_add(1).saturating_mul(times), ..once }
             }
         };
         self.depth -= 1;
-        size
+        within(name, Size { depth: size.depth + 1, ..size })
     }
 }
 
-fn within(name: &str, size: usize) -> Result<usize, String> {
-    if size > MAX_PARTS {
-        return Err(format!("the rule \"{name}\" has {size} parts or more when written out, {MAX_PARTS} are allowed"));
+fn within(name: &str, size: Size) -> Result<Size, String> {
+    if size.depth > MAX_DEPTH {
+        return Err(too_deep(name));
+    }
+    if size.parts > MAX_PARTS {
+        let parts = size.parts;
+        return Err(format!("the rule \"{name}\" has {parts} parts or more when written out, {MAX_PARTS} are allowed"));
     }
     Ok(size)
+}
+
+fn too_deep(name: &str) -> String {
+    format!("parts of the rule \"{name}\" are in more than {MAX_DEPTH} others and brackets")
 }
 
 #[cfg(test)]
@@ -161,8 +184,13 @@ mod tests {
         let bracketed = |n: usize| format!("r{n} ::= {}r{}{}\n", "(".repeat(30), n - 1, ")?".repeat(30));
         let chain: String = (1..60).map(bracketed).collect();
         assert_eq!(
-            check_grammar(&format!("root ::= r15\nr0 ::= \"x\"\n{}", (1..16).map(bracketed).collect::<String>())),
+            check_grammar(&format!("root ::= r7\nr0 ::= \"x\"\n{}", (1..8).map(bracketed).collect::<String>())),
             Ok(())
+        );
+        // However the rules are called, and whichever is looked at first.
+        assert!(
+            refused(&format!("root ::= r9\nr0 ::= \"x\"\n{}", (1..10).map(bracketed).collect::<String>()))
+                .contains("500")
         );
         assert!(refused(&format!("root ::= r59\nr0 ::= \"x\"\n{chain}")).contains("more than 500 others"));
     }

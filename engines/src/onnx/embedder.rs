@@ -10,7 +10,7 @@ use ort::environment::Environment;
 use super::batch::{self, BatchPolicy};
 use super::config::{EmbedderInfo, ExecutionProvider, OnnxConfig};
 use super::folder::ModelFolder;
-use super::model::{Model, TokenVectors};
+use super::model::Model;
 use super::runtime;
 use super::session::on_device;
 use super::tokens::{self, OnnxTokenCounter, TextEncoder};
@@ -59,21 +59,29 @@ impl OnnxEmbedder {
         &self.info
     }
 
-    /// The vectors of each text and of its tokens, in order; those of special tokens are left out.
+    /// The vectors of each text's tokens, in order; those of special tokens are left out.
     ///
     /// # Errors
     /// [`EngineError::Failed`] when the model refuses the batch.
     pub(super) fn token_vectors<'t>(
         &mut self,
         texts: impl Iterator<Item = &'t str>,
-    ) -> Result<Vec<TokenVectors>, EngineError> {
+    ) -> Result<Vec<Vec<Embedding>>, EngineError> {
         let (before, behind) = self.encoder.special_tokens();
         let mut all = self.run(texts, Model::run_by_tokens)?;
-        for TokenVectors { tokens, .. } in &mut all {
+        for tokens in &mut all {
             tokens.truncate(tokens.len() - behind.min(tokens.len()));
             tokens.drain(..before.min(tokens.len()));
         }
         Ok(all)
+    }
+
+    /// The word that each token of a text is of, see [`Self::token_vectors`].
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the tokenizer refuses the text.
+    pub(super) fn words<'t>(&self, text: &'t str) -> Result<Vec<&'t str>, EngineError> {
+        self.encoder.words(text)
     }
 
     /// Runs the texts in groups that suit the device; the results in the order of the texts.

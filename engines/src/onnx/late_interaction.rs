@@ -2,23 +2,24 @@
 //!
 //! A passage's vector is the mean of its tokens', in which a sentence that answers hardly weighs. So for each token of the question
 //! the nearest token of the passage is taken, wherever it stands (late interaction: Khattab and Zaharia 2020, "`ColBERT`"). Models that
-//! were trained for the mean alone do well enough: `docs/adr/0024-tokens-are-compared.md` has the figures.
+//! were trained for the mean alone do well enough. Tokens of words that a search by words passes over count for nothing: `docs/adr/0024-tokens-are-compared.md` has the figures.
 //!
 //! Of a passage only the chunk that was found is read, as it was embedded.
 
 use mentor_actors::domain::{Embedding, EngineError, ScoredPassage};
 use mentor_actors::ports::Reranker;
 use mentor_actors::ranking;
+use mentor_index::Analyser;
 
 use super::config::OnnxConfig;
 use super::embedder::OnnxEmbedder;
-use super::model::TokenVectors;
 use super::pooling::Pooling;
 use super::reranker::RerankerInfo;
 
 /// The configured embedder once more, with its tokens. One run at a time; it lives on one worker thread.
 pub struct LateInteraction {
     embedder: OnnxEmbedder,
+    analyser: Analyser,
 }
 
 impl LateInteraction {
@@ -30,8 +31,14 @@ impl LateInteraction {
         let embedder = OnnxEmbedder::load(config)?;
         match embedder.info().pooling {
             Pooling::InGraph => Err(EngineError::Load("the embedding model does not say the vectors of tokens".into())),
-            Pooling::Mean | Pooling::Cls | Pooling::Max => Ok(Self { embedder }),
+            Pooling::Mean | Pooling::Cls | Pooling::Max => Ok(Self { embedder, analyser: Analyser::english() }),
         }
+    }
+
+    fn is_term(&self, word: &str) -> bool {
+        let mut is_term = false;
+        self.analyser.terms_of(word, |_| is_term = true);
+        is_term
     }
 
     /// What was loaded, and where it runs.
@@ -48,15 +55,24 @@ impl LateInteraction {
 
 impl Reranker for LateInteraction {
     fn score(&mut self, question: &str, passages: &[ScoredPassage]) -> Result<Vec<f32>, EngineError> {
+        let are_terms: Vec<bool> = self.embedder.words(question)?.iter().map(|word| self.is_term(word)).collect();
         let texts = std::iter::once(question).chain(passages.iter().map(ScoredPassage::found_text));
-        let mut vectors = self.embedder.token_vectors(texts)?.into_iter();
-        let Some(question) = vectors.next() else { return Ok(Vec::new()) };
-        let score = |(vectors, scored): (TokenVectors, &ScoredPassage)| {
-            let likeness = cosine(&question.whole, &vectors.whole);
-            ranking::relevance_by_tokens(scored.score, likeness, nearness(&question.tokens, &vectors.tokens))
+        let mut tokens = self.embedder.token_vectors(texts)?.into_iter();
+        let Some(question) = tokens.next() else { return Ok(Vec::new()) };
+        let question = terms_of(question, &are_terms);
+        let score = |(tokens, scored): (Vec<Embedding>, &ScoredPassage)| {
+            ranking::relevance_by_tokens(scored.score, nearness(&question, &tokens))
         };
-        Ok(vectors.zip(passages).map(score).collect())
+        Ok(tokens.zip(passages).map(score).collect())
     }
+}
+
+/// The tokens that are of terms; all of them where none is.
+fn terms_of(tokens: Vec<Embedding>, are_terms: &[bool]) -> Vec<Embedding> {
+    if !are_terms.contains(&true) {
+        return tokens;
+    }
+    tokens.into_iter().zip(are_terms).filter_map(|(token, is_term)| is_term.then_some(token)).collect()
 }
 
 /// The mean over the question's tokens of the cosine with the nearest token of the passage; 0 where either has none.
@@ -74,6 +90,14 @@ fn cosine(one: &[f32], other: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_terms_count_where_there_are_any() {
+        let [one, two] = [vec![1.0, 0.0], vec![0.0, 1.0]];
+        let both = || vec![one.clone(), two.clone()];
+        assert_eq!(terms_of(both(), &[false, true]), [two.clone()]);
+        assert_eq!(terms_of(both(), &[false, false]), both());
+    }
 
     #[test]
     fn each_token_of_the_question_counts_by_the_nearest_one_of_the_passage() {

@@ -102,16 +102,13 @@ impl Model {
         self.run_and_read(rows, pad_id, |layout, data, row, length| layout.pool(data, row, length, pooling))
     }
 
-    /// The same with the vectors of the tokens, for a model that says them.
+    /// The vectors of each row's tokens, of length 1, for a model that says them; zeros where one has no direction.
     ///
     /// # Errors
     /// The same.
-    pub(super) fn run_by_tokens(&mut self, rows: &[&[u32]], pad_id: u32) -> Result<Vec<TokenVectors>, EngineError> {
-        let pooling = self.pooling;
+    pub(super) fn run_by_tokens(&mut self, rows: &[&[u32]], pad_id: u32) -> Result<Vec<Vec<Embedding>>, EngineError> {
         self.run_and_read(rows, pad_id, |layout, data, row, length| {
-            let whole = layout.pool(data, row, length, pooling)?;
-            let tokens = layout.text(data, row, length).chunks_exact(layout.dimension);
-            Ok(TokenVectors { whole, tokens: tokens.map(unit).collect() })
+            Ok(layout.text(data, row, length).chunks_exact(layout.dimension).map(unit).collect())
         })
     }
 
@@ -129,14 +126,6 @@ impl Model {
         let layout = Layout::of(shape, rows.len(), longest, self.output.per_token)?;
         rows.iter().enumerate().map(|(i, row)| read(&layout, data, i, row.len())).collect()
     }
-}
-
-/// The vectors of a text, of length 1.
-pub(super) struct TokenVectors {
-    /// Its own.
-    pub(super) whole: Embedding,
-    /// Those of its tokens, special ones included; zeros where a vector has no direction.
-    pub(super) tokens: Vec<Embedding>,
 }
 
 fn unit(vector: &[f32]) -> Embedding {

@@ -54,6 +54,18 @@ impl TextEncoder {
         Ok(Self { tokenizer, prefix, suffix, pad_id, max_tokens })
     }
 
+    /// The word that each token of a text is of, without special tokens; as many as there are in what `encode` says.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the tokenizer refuses the text.
+    pub(super) fn words<'t>(&self, text: &'t str) -> Result<Vec<&'t str>, EngineError> {
+        let text = &text[..text.floor_char_boundary(self.max_tokens * MAX_BYTES_PER_TOKEN)];
+        let encoding = self.tokenizer.encode(text, false);
+        let encoding = encoding.map_err(|e| EngineError::Failed(format!("the tokenizer refused a text: {e}")))?;
+        let room = self.max_tokens - self.prefix.len() - self.suffix.len();
+        Ok(encoding.get_offsets().iter().take(room).map(|&(start, end)| word_around(text, start, end)).collect())
+    }
+
     /// How many special tokens are before and behind every text.
     pub(super) fn special_tokens(&self) -> (usize, usize) {
         (self.prefix.len(), self.suffix.len())
@@ -72,6 +84,20 @@ impl TextEncoder {
         let ids = [&self.prefix, ids, &self.suffix].concat();
         Ok(if ids.is_empty() { vec![self.pad_id] } else { ids })
     }
+}
+
+/// The word that a piece of a text is of; empty where it is of none.
+fn word_around(text: &str, start: usize, end: usize) -> &str {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let (Some(before), Some(piece), Some(behind)) = (text.get(..start), text.get(start..end), text.get(end..)) else {
+        return "";
+    };
+    if !piece.contains(is_part) {
+        return "";
+    }
+    let start = before.trim_end_matches(is_part).len();
+    let end = text.len() - behind.trim_start_matches(is_part).len();
+    text.get(start..end).unwrap_or_default()
 }
 
 /// Two texts as one row, the way the model was trained to read them together.
@@ -206,6 +232,17 @@ mod tests {
         assert_eq!(row.ids, [1, 3, 2, 4, 4, 4, 4, 4, 2]);
         let row = encoder.encode("heap heap heap heap heap", "tree tree tree tree tree").unwrap();
         assert_eq!(row.ids, [1, 3, 3, 3, 2, 4, 4, 4, 2]);
+    }
+
+    #[test]
+    fn a_piece_is_of_the_word_around_it_and_a_sign_of_none() {
+        let text = "Größe of list_head?";
+        let of = |piece: &str| {
+            let start = text.find(piece).unwrap();
+            word_around(text, start, start + piece.len())
+        };
+        assert_eq!((of("ö"), of("of"), of("head"), of("?")), ("Größe", "of", "list_head", ""));
+        assert_eq!((word_around(text, 3, 4), word_around(text, 50, 51)), ("", ""), "no boundary, and no such place");
     }
 
     #[test]
