@@ -49,8 +49,6 @@ impl LoadedReranker {
 pub(super) struct StartingReranker {
     starting: StartingReranking,
     info: Arc<OnceLock<RerankerInfo>>,
-    /// Whether the program goes on without it.
-    is_optional: bool,
 }
 
 /// Begins to load the configured reranker; `None` where none is.
@@ -92,24 +90,17 @@ pub(super) fn start(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow::
     let passages = if config.rerank_passages == 0 { usual } else { config.rerank_passages };
     let settings = RerankSettings { passages, queue: QUEUE, patience: PATIENCE };
     let starting = Reranking::start(&factory, settings, RestartBudget::default(), telemetry)?;
-    Ok(Some(StartingReranker { starting, info, is_optional: by_tokens }))
+    Ok(Some(StartingReranker { starting, info }))
 }
 
 impl StartingReranker {
-    /// Waits for the model; `None` for an embedder that does not say its tokens.
+    /// Waits for the model.
     ///
     /// # Errors
     /// Its load failure.
-    pub(super) fn ready(self) -> anyhow::Result<Option<LoadedReranker>> {
-        let (reranking, pool) = match self.starting.ready() {
-            Ok(ready) => ready,
-            Err(problem) if self.is_optional => {
-                tracing::warn!(%problem, "passages stay in the order of the search");
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        };
+    pub(super) fn ready(self) -> anyhow::Result<LoadedReranker> {
+        let (reranking, pool) = self.starting.ready()?;
         let info = self.info.get().cloned().context("the reranker did not say what it is")?;
-        Ok(Some(LoadedReranker { reranking, info, pool }))
+        Ok(LoadedReranker { reranking, info, pool })
     }
 }

@@ -84,7 +84,7 @@ pub fn for_retrieval(config: &Config, telemetry: &Arc<dyn Telemetry>) -> anyhow:
     let embedding = embedding::start(config, 1, config.embed_queue, telemetry)?;
     let reranker = reranking::start(config, telemetry)?;
     let embedding = embedding.ready()?;
-    let reranker = reranker.map(StartingReranker::ready).transpose()?.flatten();
+    let reranker = reranker.map(StartingReranker::ready).transpose()?;
     let store = open_store(config, &embedding.info)?;
     Ok(Retrieval { embedding, store, reranker })
 }
