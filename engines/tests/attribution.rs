@@ -6,11 +6,13 @@
 //! `cargo test --release --test attribution -- --nocapture` prints all figures and every sentence that was judged wrongly.
 #![cfg(feature = "onnx")]
 
+mod passage_support;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use mentor_actors::attribution::{Attribution, Examination};
-use mentor_actors::domain::{CharSpan, ChunkId, DocumentId, DocumentKind, Embedding, Passage, ScoredPassage};
+use mentor_actors::domain::{Embedding, ScoredPassage};
 use mentor_actors::ports::Embedder;
 use mentor_engines::onnx::{OnnxConfig, OnnxEmbedder};
 
@@ -70,17 +72,7 @@ fn topics() -> Vec<Topic> {
 }
 
 fn passage(text: &str) -> ScoredPassage {
-    let passage = Passage {
-        chunk_id: ChunkId("c".into()),
-        document_id: DocumentId("d".into()),
-        file_name: "d.md".into(),
-        kind: DocumentKind::Markdown,
-        page: None,
-        section: None,
-        span: CharSpan::default(),
-        text: text.into(),
-    };
-    ScoredPassage::whole(passage, 0.8)
+    passage_support::passage(text, 0.8)
 }
 
 fn judged(found: &Attribution) -> Label {

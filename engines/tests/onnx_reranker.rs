@@ -1,13 +1,16 @@
-//! Rerankers run for real, a cross-encoder and the embedder's tokens, by the ONNX Runtime below `MENTOR_MODELS_DIR`; without it these tests skip.
+//! Rerankers run for real, a cross-encoder and the embedder's tokens, by the ONNX Runtime below `MENTOR_MODELS_DIR`; without it
+//! these tests skip.
 //!
 //! `data/shared_words.onnx` is small, but all of one: it reads token ids, mask and types of question and passage in one row, and its
 //! logit is how many of the passage's tokens the question has, special tokens included.
 #![cfg(feature = "onnx")]
 
+mod passage_support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mentor_actors::domain::{CharSpan, ChunkId, DocumentId, DocumentKind, EngineError, Passage, ScoredPassage};
+use mentor_actors::domain::{EngineError, ScoredPassage};
 use mentor_actors::ports::Reranker;
 use mentor_engines::onnx::{ExecutionProvider, LateInteraction, OnnxConfig, OnnxReranker};
 
@@ -42,17 +45,7 @@ fn load(folder: &Path) -> Option<Result<OnnxReranker, EngineError>> {
 }
 
 fn passage(text: &str) -> ScoredPassage {
-    let passage = Passage {
-        chunk_id: ChunkId("c".into()),
-        document_id: DocumentId("d".into()),
-        file_name: "d.md".into(),
-        kind: DocumentKind::Markdown,
-        page: None,
-        section: None,
-        span: CharSpan::default(),
-        text: text.to_owned(),
-    };
-    ScoredPassage::whole(passage, 0.5)
+    passage_support::passage(text, 0.5)
 }
 
 fn score(reranker: &mut impl Reranker, question: &str, passages: &[&str]) -> Vec<f32> {

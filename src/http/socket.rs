@@ -330,8 +330,8 @@ impl Socket {
         entrance::let_in(&self.doors, &self.client, id, turn, needs_no_place)
     }
 
-    /// Whether the conversation it is bound to has a turn, or is about to. Another question takes no place to be told so: a client that sends many at
-    /// once would have all of them for a moment.
+    /// Whether the conversation it is bound to has a turn, or is about to. Another question takes no place to be told so: a client that
+    /// sends many at once would have all of them for a moment.
     fn has_turn(&self) -> bool {
         self.starting > 0 || self.bound.as_ref().is_some_and(|(_, conversation)| conversation.state.is_busy())
     }

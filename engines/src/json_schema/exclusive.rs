@@ -8,6 +8,9 @@ use super::references::References;
 
 /// Pairs of listed values that are compared to find that two schemas exclude each other.
 const MAX_COMPARED: usize = 4_096;
+
+/// Looks whether no two schemas of a `oneOf` can both be valid.
+///
 /// # Errors
 /// Two schemas that may have a value in common, as half a sentence with `place`.
 pub(super) fn check_exclusive(schemas: &[Value], references: References<'_>, place: &str) -> Result<(), String> {

@@ -51,8 +51,8 @@ impl Offload {
     }
 }
 
-/// Decides how many layers go to the GPUs, and checks that there is memory for weights and context everywhere. `None` where nothing is computed
-/// on one, or nothing is known of the model: then llama.cpp says what is wrong with it.
+/// Decides how many layers go to the GPUs, and checks that there is memory for weights and context everywhere. `None` where nothing is
+/// computed on one, or nothing is known of the model: then llama.cpp says what is wrong with it.
 ///
 /// # Errors
 /// A line that says how much is needed, how much there is, and what to change.

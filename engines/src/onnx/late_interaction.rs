@@ -2,14 +2,15 @@
 //!
 //! A passage's vector is the mean of its tokens', in which a sentence that answers hardly weighs. So for each token of the question
 //! the nearest token of the passage is taken, wherever it stands (late interaction: Khattab and Zaharia 2020, "`ColBERT`"). Models that
-//! were trained for the mean alone do well enough. Tokens of words that a search by words passes over count for nothing: `docs/adr/0024-tokens-are-compared.md` has the figures.
+//! were trained for the mean alone do well enough. Tokens of words that a search by words passes over count for nothing.
+//! `docs/adr/0024-tokens-are-compared.md` has the figures.
 //!
 //! Of a passage only the chunk that was found is read, as it was embedded.
 
 use mentor_actors::domain::{Embedding, EngineError, ScoredPassage};
 use mentor_actors::ports::Reranker;
 use mentor_actors::ranking;
-use mentor_index::Analyser;
+use mentor_index::{Analyser, product};
 
 use super::config::OnnxConfig;
 use super::embedder::OnnxEmbedder;
@@ -78,13 +79,8 @@ fn terms_of(tokens: Vec<Embedding>, are_terms: &[bool]) -> Vec<Embedding> {
 /// The mean over the question's tokens of the cosine with the nearest token of the passage; 0 where either has none.
 #[allow(clippy::cast_precision_loss)] // tokens of a text
 fn nearness(question: &[Embedding], passage: &[Embedding]) -> f32 {
-    let nearest = |token: &Embedding| passage.iter().map(|other| cosine(token, other)).reduce(f32::max);
+    let nearest = |token: &Embedding| passage.iter().map(|other| product(token, other)).reduce(f32::max);
     question.iter().filter_map(nearest).sum::<f32>() / question.len().max(1) as f32
-}
-
-/// Of vectors of length 1.
-fn cosine(one: &[f32], other: &[f32]) -> f32 {
-    one.iter().zip(other).map(|(one, other)| one * other).sum()
 }
 
 #[cfg(test)]

@@ -54,18 +54,6 @@ impl TextEncoder {
         Ok(Self { tokenizer, prefix, suffix, pad_id, max_tokens })
     }
 
-    /// The word that each token of a text is of, without special tokens; as many as there are in what `encode` says.
-    ///
-    /// # Errors
-    /// [`EngineError::Failed`] when the tokenizer refuses the text.
-    pub(super) fn words<'t>(&self, text: &'t str) -> Result<Vec<&'t str>, EngineError> {
-        let text = &text[..text.floor_char_boundary(self.max_tokens * MAX_BYTES_PER_TOKEN)];
-        let encoding = self.tokenizer.encode(text, false);
-        let encoding = encoding.map_err(|e| EngineError::Failed(format!("the tokenizer refused a text: {e}")))?;
-        let room = self.max_tokens - self.prefix.len() - self.suffix.len();
-        Ok(encoding.get_offsets().iter().take(room).map(|&(start, end)| word_around(text, start, end)).collect())
-    }
-
     /// How many special tokens are before and behind every text.
     pub(super) fn special_tokens(&self) -> (usize, usize) {
         (self.prefix.len(), self.suffix.len())
@@ -76,14 +64,36 @@ impl TextEncoder {
     /// # Errors
     /// [`EngineError::Failed`] when the tokenizer refuses the text.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
-        let text = &text[..text.floor_char_boundary(self.max_tokens * MAX_BYTES_PER_TOKEN)];
-        let encoding = self.tokenizer.encode_fast(text, false);
-        let encoding = encoding.map_err(|e| EngineError::Failed(format!("the tokenizer refused a text: {e}")))?;
-        let room = self.max_tokens - self.prefix.len() - self.suffix.len();
-        let ids = &encoding.get_ids()[..encoding.len().min(room)];
+        let encoding = self.tokenizer.encode_fast(cut(text, self.max_tokens), false).map_err(refused)?;
+        let ids = &encoding.get_ids()[..encoding.len().min(self.room())];
         let ids = [&self.prefix, ids, &self.suffix].concat();
         Ok(if ids.is_empty() { vec![self.pad_id] } else { ids })
     }
+
+    /// The word that each token of a text is of, without special tokens; as many as `encode` makes.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn words<'t>(&self, text: &'t str) -> Result<Vec<&'t str>, EngineError> {
+        let text = cut(text, self.max_tokens);
+        let encoding = self.tokenizer.encode(text, false).map_err(refused)?;
+        let offsets = encoding.get_offsets().iter().take(self.room());
+        Ok(offsets.map(|&(start, end)| word_around(text, start, end)).collect())
+    }
+
+    /// Tokens of a text that there is room for between the special ones.
+    fn room(&self) -> usize {
+        self.max_tokens - self.prefix.len() - self.suffix.len()
+    }
+}
+
+/// As much of a text as is looked at for so many tokens.
+fn cut(text: &str, tokens: usize) -> &str {
+    &text[..text.floor_char_boundary(tokens * MAX_BYTES_PER_TOKEN)]
+}
+
+fn refused(error: tokenizers::Error) -> EngineError {
+    EngineError::Failed(format!("the tokenizer refused a text: {error}"))
 }
 
 /// The word that a piece of a text is of; empty where it is of none.
@@ -143,19 +153,17 @@ impl PairEncoder {
     /// # Errors
     /// [`EngineError::Failed`] when the tokenizer refuses a text.
     pub(super) fn encode(&self, first: &str, second: &str) -> Result<Pair, EngineError> {
-        let cut = |text: &str, room: usize| -> tokenizers::Result<_> {
-            let text = &text[..text.floor_char_boundary(room * MAX_BYTES_PER_TOKEN)];
-            let mut encoding = self.tokenizer.encode_fast(text, false)?;
+        let encoded = |text: &str, room: usize| -> tokenizers::Result<_> {
+            let mut encoding = self.tokenizer.encode_fast(cut(text, room), false)?;
             encoding.truncate(room, 0, TruncationDirection::Right);
             Ok(encoding)
         };
         let encode = || -> tokenizers::Result<_> {
-            let first = cut(first, self.room / 2)?;
-            let second = cut(second, self.room - first.len())?;
+            let first = encoded(first, self.room / 2)?;
+            let second = encoded(second, self.room - first.len())?;
             self.tokenizer.post_process(first, Some(second), true)
         };
-        let row = encode()
-            .map_err(|e: tokenizers::Error| EngineError::Failed(format!("the tokenizer refused a text: {e}")))?;
+        let row = encode().map_err(refused)?;
         Ok(Pair { ids: row.get_ids().to_vec(), types: row.get_type_ids().to_vec() })
     }
 }
