@@ -19,9 +19,13 @@ use super::reuse::{Evaluated, reusable_tokens};
 use crate::ports::{DecoderShape, EncodedPrompt, Sequence, Slot, Token};
 
 /// Steps that answers leave to the prompts while several of them wait, one for each but the first: everybody's first word comes sooner, and
-/// tokens are cheaper the more answers are written together. Never more than so many in a row: with 256 tokens a step on a CPU, that
-/// is as long as llama.cpp's server makes answers wait with its usual batch of 2,048 tokens.
-const LONGEST_REST: usize = 8;
+/// tokens are cheaper the more answers are written together. Never more than so many in a row: with 320 tokens a step on a CPU, that
+/// is about as long as llama.cpp's server makes answers wait with its usual batch of 2,048 tokens.
+const LONGEST_REST: usize = 7;
+
+/// Where batches are larger, the rows of a part of a prompt are a multiple of this, but for the last part: ggml's attention on a
+/// CPU takes so many together (`GGML_FA_TILE_Q`).
+const PART_MULTIPLE: usize = 64;
 
 /// What a sequence without an owner holds.
 #[derive(Debug, Default)]
@@ -46,7 +50,9 @@ struct Run {
     arrival: u64,
     /// See the module's text.
     due: u64,
-    /// How many of its tokens all conversations share.
+    /// How many of its tokens are the prompt.
+    prompt: usize,
+    /// How many of these all conversations share.
     shared: usize,
     /// Whether these are to be copied once they are evaluated.
     copies: bool,
@@ -63,12 +69,20 @@ enum RunState {
 }
 
 impl Run {
-    /// Where the next part of the prompt ends. The ends are the same whatever else runs and however much was kept: how many
-    /// rows are evaluated together can change the last bits of the results.
-    fn chunk_end(&self, batch_tokens: usize) -> usize {
-        let aligned = (self.evaluated / batch_tokens + 1) * batch_tokens;
-        let shared = if self.evaluated < self.shared { self.shared } else { self.tokens.len() };
-        aligned.min(shared).min(self.tokens.len())
+    /// Where the next part of the prompt ends. Parts are about equally long: a short last one would take a step of its own, in
+    /// which tokens cost more. For the same prompt the ends are the same whatever else runs (but where answers in the same batch
+    /// leave no room) and however much was kept: how many rows are evaluated together can change the last bits of the results.
+    fn part_end(&self, batch_tokens: usize) -> usize {
+        let borders = [0, self.shared, self.prompt, self.tokens.len()];
+        let (start, end) = match borders.iter().position(|&border| border > self.evaluated) {
+            Some(later @ 1..) => (borders[later - 1], borders[later].min(self.tokens.len())),
+            _ => return self.tokens.len(),
+        };
+        let mut part_end = start;
+        while part_end <= self.evaluated {
+            part_end += part_of(end - part_end, batch_tokens);
+        }
+        part_end
     }
 
     /// Whether it is about to read, and copy, what `other` is too.
@@ -80,6 +94,15 @@ impl Run {
     fn pending(&self) -> usize {
         if self.state == RunState::Active { self.tokens.len() - self.evaluated } else { 0 }
     }
+}
+
+/// How much of what is left to read is read first, if it is to be read in as few parts as possible and all about equally long.
+fn part_of(left: usize, batch_tokens: usize) -> usize {
+    let parts = left.div_ceil(batch_tokens);
+    let even = left.div_ceil(parts.max(1));
+    let whole = (even + PART_MULTIPLE / 2) / PART_MULTIPLE * PART_MULTIPLE;
+    let others = parts.saturating_sub(1) * batch_tokens;
+    if parts < 2 || whole == 0 { even } else { whole.clamp(left - others, batch_tokens) }
 }
 
 /// The state machine.
@@ -160,6 +183,7 @@ impl Scheduler {
             scope: scope.to_owned(),
             arrival: self.begun,
             due: self.read + pending,
+            prompt: prompt.tokens.len(),
             shared: prompt.shared,
             copies,
             state,
@@ -303,12 +327,12 @@ impl Scheduler {
                 continue;
             }
             let (sequence, start) = (run.sequence, run.evaluated);
-            let chunk = run.chunk_end(self.shape.batch_tokens) - start;
-            // A chunk is cut only where answers that are written leave no room for a whole one.
-            if left == 0 || (chunk > left && !feeds.is_empty()) {
+            let part = run.part_end(self.shape.batch_tokens) - start;
+            // A part is cut only where answers that are written leave no room for a whole one.
+            if left == 0 || (part > left && !feeds.is_empty()) {
                 break;
             }
-            let tokens = chunk.min(left);
+            let tokens = part.min(left);
             left -= tokens;
             let completes = start + tokens == run.tokens.len();
             feeds.push(Feed { slot, sequence, start, tokens, drafted: 0, completes });
@@ -405,14 +429,50 @@ mod tests {
         assert_eq!(feeds(&mut scheduler), [(0, 8), (1, 8)]);
     }
 
+    /// Where the parts of a prompt end that has so many tokens kept.
+    fn part_ends(prompt: usize, shared: usize, kept: usize, batch_tokens: usize) -> Vec<usize> {
+        let shape = DecoderShape { sequences: 1, sequence_tokens: 2000, cells: 2000, batch_tokens, mixes: true };
+        let mut scheduler = Scheduler::new(shape);
+        let tokens = (0..i32::try_from(prompt).unwrap()).map(Token).collect();
+        let placement = Placement { sequence: 0, kept };
+        scheduler.admit(0, placement, EncodedPrompt { tokens, shared }, "a", false);
+        let mut ends = Vec::new();
+        while scheduler.evaluated(0) < prompt {
+            let feed = scheduler.plan().batches[0][0];
+            scheduler.fed(&feed);
+            ends.push(scheduler.evaluated(0));
+        }
+        ends
+    }
+
+    #[test]
+    fn a_prompt_is_read_in_as_few_parts_as_there_can_be_and_none_is_short() {
+        assert_eq!(part_ends(618, 0, 0, 320), [320, 618]);
+        assert_eq!(part_ends(660, 0, 0, 320), [192, 448, 660]);
+        assert_eq!(part_ends(1028, 0, 0, 320), [256, 512, 768, 1028]);
+        assert_eq!(part_ends(900, 0, 0, 320), [320, 640, 900]);
+        assert_eq!(part_ends(300, 0, 0, 320), [300]);
+        assert_eq!(part_ends(40, 0, 0, 16), [14, 27, 40], "a batch shorter than a tile");
+        assert_eq!(part_ends(1999, 0, 0, 100), (1..=20).map(|part| part * 100 - part / 20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn parts_end_in_the_same_places_however_much_was_kept() {
+        assert_eq!(part_ends(660, 0, 7, 320), [192, 448, 660]);
+        assert_eq!(part_ends(660, 0, 191, 320), [192, 448, 660]);
+        assert_eq!(part_ends(660, 0, 600, 320), [660]);
+        assert_eq!(part_ends(660, 100, 0, 320), [100, 356, 660]);
+        assert_eq!(part_ends(660, 100, 100, 320), [356, 660]);
+    }
+
     #[test]
     fn a_part_of_a_single_token_counts_as_read() {
         let mut scheduler = scheduler();
         admit(&mut scheduler, 0, 40);
-        scheduler.fed(&Feed { slot: 0, sequence: 0, start: 0, tokens: 15, drafted: 0, completes: false });
+        scheduler.fed(&Feed { slot: 0, sequence: 0, start: 0, tokens: 13, drafted: 0, completes: false });
         let plan = scheduler.plan();
-        assert_eq!(plan.batches[0][0].tokens, 1, "up to the end of the first batch");
+        assert_eq!(plan.batches[0][0].tokens, 1, "up to the end of the first part");
         scheduler.fed(&plan.batches[0][0]);
-        assert_eq!(scheduler.read, 16);
+        assert_eq!(scheduler.read, 14);
     }
 }

@@ -76,7 +76,7 @@ pub struct LlamaConfig {
     /// Tokens of all generations together; 0 for as many as all of them can have. Fewer are a pool that all share, which
     /// costs time on a CPU.
     pub cells: usize,
-    /// Longest batch of one step. More is faster on long prompts; less reacts faster to a cancelled turn. `None` for 256 on a
+    /// Longest batch of one step. More is faster on long prompts; less reacts faster to a cancelled turn. `None` for 320 on a
     /// CPU and 512 on a GPU, which takes less time for them.
     pub batch_tokens: Option<usize>,
     /// Threads that compute.

@@ -20,7 +20,7 @@ use super::sampler::Sampler;
 
 /// Longest batch of a step where it is not configured. A CPU is hardly faster with more, and a step is as long as a cancel may
 /// take; a GPU is, up to what llama.cpp itself computes at once.
-const CPU_BATCH: usize = 256;
+const CPU_BATCH: usize = 320;
 const GPU_BATCH: usize = 512;
 
 /// The evaluated tokens of all sequences.

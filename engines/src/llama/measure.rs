@@ -16,7 +16,7 @@ use super::weights::{Reading, Speed, judge, median};
 /// About computer science, as the questions will be. Written for this purpose, so no model has learnt it by heart.
 const TEXT: &str = include_str!("sample_text.txt");
 
-/// Tokens evaluated at once; the generator's own batches are as long.
+/// Tokens evaluated at once, about as many as in the generator's own batches.
 const BATCH_TOKENS: usize = 256;
 
 /// What is judged of the text: all of it, with most tokenizers. Of half as much, the perplexity of two roundings of one model
