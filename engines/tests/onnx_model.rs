@@ -112,7 +112,7 @@ fn the_rewritten_graph_gives_the_vectors_of_the_exported_one() {
 /// Only the instructions of AVX-512 VNNI and later add products of eight bits without rounding.
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn vectors_made_in_eight_bits_are_those_made_in_floats() {
+fn vectors_made_in_eight_bits_are_nearly_those_made_in_floats() {
     let Some(mut config) = config() else { return };
     if !is_x86_feature_detected!("avx512vnni") {
         eprintln!("skipped: the processor has no AVX-512 VNNI");
@@ -124,7 +124,7 @@ fn vectors_made_in_eight_bits_are_those_made_in_floats() {
     assert_ne!(floats, int8, "eight bits change nothing: was the graph rewritten?");
     for (text, (a, b)) in floats.iter().zip(&int8).enumerate() {
         let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(difference < 1e-3 && cosine(a, b) > 0.99999, "text {text} differs by {difference}");
+        assert!(difference < 1e-2 && cosine(a, b) > 0.9995, "text {text} differs by {difference}");
     }
 }
 

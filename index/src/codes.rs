@@ -36,6 +36,13 @@ pub(crate) fn decode(upper: &[u8], lower: &[u8], step: f32) -> Vec<f32> {
     upper.iter().zip(lower).map(value).collect()
 }
 
+/// Adds a vector to one of the same length.
+pub fn add(sum: &mut [f32], vector: &[f32]) {
+    for (sum, number) in sum.iter_mut().zip(vector) {
+        *sum += number;
+    }
+}
+
 /// Product of two vectors of the same length.
 #[must_use]
 pub fn product(a: &[f32], b: &[f32]) -> f32 {

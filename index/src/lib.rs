@@ -35,7 +35,7 @@ mod words;
 mod writing;
 
 pub use builder::IndexBuilder;
-pub use codes::product;
+pub use codes::{add, product};
 pub use index::{IndexedDocument, Near, SearchIndex, Wanted};
 pub use manifest::IndexError;
 pub use terms::{Analyser, words};

@@ -39,8 +39,8 @@ impl Pooling {
         match self {
             Self::Cls | Self::InGraph => {}
             // The sum has the direction of the mean, and only that is left after normalising.
-            Self::Mean => vectors.for_each(|vector| combine(&mut pooled, vector, |a, b| a + b)),
-            Self::Max => vectors.for_each(|vector| combine(&mut pooled, vector, f32::max)),
+            Self::Mean => vectors.for_each(|vector| mentor_index::add(&mut pooled, vector)),
+            Self::Max => vectors.for_each(|vector| keep_larger(&mut pooled, vector)),
         }
         normalise(&mut pooled).then_some(pooled)
     }
@@ -52,9 +52,9 @@ impl fmt::Display for Pooling {
     }
 }
 
-fn combine(pooled: &mut [f32], vector: &[f32], op: impl Fn(f32, f32) -> f32) {
+fn keep_larger(pooled: &mut [f32], vector: &[f32]) {
     for (a, &b) in pooled.iter_mut().zip(vector) {
-        *a = op(*a, b);
+        *a = a.max(b);
     }
 }
 

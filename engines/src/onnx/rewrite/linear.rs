@@ -1,4 +1,4 @@
-//! Products with matrices that are stored in eight bits, computed in eight bits without losing the activations' precision.
+//! Products with matrices that are stored in eight bits, computed in eight bits without losing what matters of the activations.
 //!
 //! ```text
 //! x ─ round ─┬─────────────────── high · W ─┐
@@ -7,6 +7,8 @@
 //! Activations rounded to eight bits once lose what matters: a few of them are ten times as large as the rest and set the
 //! range. What the first rounding left over is rounded by its own, much smaller range; both together have about 16 bits. The
 //! weights are the file's own numbers.
+//!
+//! Three products of each attention are computed from the first rounding alone: see `suffices_once`.
 
 use std::collections::HashMap;
 
@@ -32,6 +34,16 @@ pub(super) fn find(view: &View<'_>) -> Vec<Edit> {
         edits.push(product.edit(parts));
     }
     edits
+}
+
+/// Whether the first rounding is enough for a product: of queries and keys, whose scores the softmax evens out, and of what an
+/// attention gives, which are means and have no outliers.
+fn suffices_once(view: &View<'_>, activations: &str, output: &str) -> bool {
+    let is_attention = |node: &NodeProto| node.is_own("MultiHeadAttention");
+    let is_scored = |(_, reader): (usize, &NodeProto)| {
+        is_attention(reader) && reader.inputs.iter().take(2).any(|input| input == output)
+    };
+    view.only_reader(output).is_some_and(is_scored) || view.maker(activations).is_some_and(is_attention)
 }
 
 /// Activations in eight bits, twice; each as numbers, their factor and the number that means 0.
@@ -62,6 +74,8 @@ struct Product<'g> {
     matrix: Int8Matrix,
     bias: Option<&'g str>,
     output: &'g str,
+    /// Whether the rest of the first rounding is left out.
+    once: bool,
 }
 
 impl<'g> Product<'g> {
@@ -78,14 +92,16 @@ impl<'g> Product<'g> {
             let (_, bias) = orders(sum).into_iter().find(|(value, _)| *value == output)?;
             is_bias(view, bias, matrix.columns).then_some((at, bias, sum.outputs[0].as_str()))
         });
-        Some(match with_bias {
-            Some((at, bias, output)) => Self { at, matrix, bias: Some(bias), output },
-            None => Self { at, matrix, bias: None, output },
-        })
+        let (at, bias, output) = match with_bias {
+            Some((at, bias, output)) => (at, Some(bias), output),
+            None => (at, None, output),
+        };
+        let once = suffices_once(view, &product.inputs[0], output);
+        Some(Self { at, matrix, bias, output, once })
     }
 
     fn edit(self, activations: &Rounded) -> Edit {
-        let Self { at, matrix, bias, output } = self;
+        let Self { at, matrix, bias, output, once } = self;
         let name = |part: &str| format!("{output}/{part}");
         let [rows, columns] = [matrix.rows, matrix.columns].map(|size| size as i64);
         let constants = vec![
@@ -100,12 +116,16 @@ impl<'g> Product<'g> {
             let inputs = inputs.into_iter().chain(bias.map(str::to_owned)).collect();
             NodeProto::own("MatMulIntegerToFloat", inputs, vec![output], &[])
         };
-        let (high, low) = (name("high"), name("low"));
-        let with = vec![
-            product(&activations.high, bias, high.clone()),
-            product(&activations.low, None, low.clone()),
-            NodeProto::standard("Add", vec![high, low], vec![output.to_owned()]),
-        ];
+        let with = if once {
+            vec![product(&activations.high, bias, output.to_owned())]
+        } else {
+            let (high, low) = (name("high"), name("low"));
+            vec![
+                product(&activations.high, bias, high.clone()),
+                product(&activations.low, None, low.clone()),
+                NodeProto::standard("Add", vec![high, low], vec![output.to_owned()]),
+            ]
+        };
         Edit { at, with, constants }
     }
 }

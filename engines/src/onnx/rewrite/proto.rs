@@ -149,6 +149,11 @@ impl NodeProto {
         self.operator == operator && self.domain.is_empty()
     }
 
+    /// Whether it is this operator of ONNX Runtime's own.
+    pub(super) fn is_own(&self, operator: &str) -> bool {
+        self.operator == operator && self.domain == super::OWN_DOMAIN
+    }
+
     pub(super) fn attribute(&self, name: &str) -> Option<AttributeProto> {
         let mut decoded = self.attributes.iter().filter_map(|encoded| AttributeProto::decode(&encoded[..]).ok());
         decoded.find(|attribute| attribute.name == name)

@@ -35,9 +35,14 @@ impl<'g> View<'g> {
         self.nodes.iter().enumerate()
     }
 
+    /// The node that makes a value.
+    pub(super) fn maker(&self, value: &str) -> Option<&'g NodeProto> {
+        self.makers.get(value).copied()
+    }
+
     /// The node that makes a value, when it is this operator.
     pub(super) fn made_by(&self, value: &str, operator: &str) -> Option<&'g NodeProto> {
-        self.makers.get(value).copied().filter(|node| node.is(operator))
+        self.maker(value).filter(|node| node.is(operator))
     }
 
     /// The place of the only node that reads a value, and the node.
