@@ -174,7 +174,8 @@ configuration! {
 
     /// Instructions to the model.
     system_prompt / "MENTOR_SYSTEM_PROMPT": String = DEFAULT_SYSTEM_PROMPT.into();
-    /// Most tokens of a prompt. On a CPU every token delays the first word by some milliseconds.
+    /// Most tokens of a prompt that is read anew: on a CPU every token delays the first word by some milliseconds. A follow-up may go
+    /// on behind the last prompt instead, within context_tokens, where that leaves less to read.
     prompt_tokens / "MENTOR_PROMPT_TOKENS": usize = 700;
     /// Longest answer, in tokens.
     max_tokens / "MENTOR_MAX_TOKENS": usize = 192;
@@ -200,7 +201,7 @@ configuration! {
     sampling_top_k / "MENTOR_SAMPLING_TOP_K": OrAuto<usize> = OrAuto::Auto;
     /// Seed of the sampler: the same seed and prompt give the same answer.
     seed / "MENTOR_SEED": u32 = 42;
-    /// Earlier questions and answers of a conversation that the model sees.
+    /// Earlier questions and answers of a conversation that a prompt read anew repeats.
     history_turns / "MENTOR_HISTORY_TURNS": usize = 2;
     /// Layers of the generator on the GPU, the output being one; -1 for as many as fit where there is one. A number that does not
     /// fit is an error.
@@ -214,7 +215,7 @@ configuration! {
     /// Tokens of all conversations in the generator together; 0 for `slots` times `context_tokens`. Fewer save memory and are
     /// shared by all, which is slower on a CPU; who does not fit is set back for a while.
     kv_cells / "MENTOR_KV_CELLS": usize = 0;
-    /// Prompt tokens evaluated in one step; auto for 256 on a CPU and 512 on a GPU. More is a little faster; fewer let other
+    /// Prompt tokens evaluated in one step; auto for 320 on a CPU and 512 on a GPU. More is a little faster; fewer let other
     /// answers and a cancel come in sooner.
     batch_tokens / "MENTOR_BATCH_TOKENS": OrAuto<usize> = OrAuto::Auto;
     /// How keys of evaluated tokens are stored: f32, f16 or q8_0.
@@ -262,6 +263,8 @@ configuration! {
     /// Whether conversations that belong to nobody can be listed. Turn it off where people share a server without keys of their
     /// own: who knows no id then finds no conversation.
     list_conversations / "MENTOR_LIST_CONVERSATIONS": bool = true;
+    /// Whether whoever may ask may open the files that sources come from. Off where they may be quoted and not handed out.
+    serve_files / "MENTOR_SERVE_FILES": bool = true;
     /// WebSocket connections at once.
     max_connections / "MENTOR_MAX_CONNECTIONS": usize = 4_096;
     /// Seconds a turn may take.
@@ -278,8 +281,8 @@ configuration! {
     /// Threads that serve HTTP.
     http_workers / "MENTOR_HTTP_WORKERS": usize = 2;
 
-    /// Let everybody who reaches the address ask, as long as there are no API keys. Without keys, an address other than this
-    /// machine's own is refused otherwise.
+    /// Let everybody who reaches the address do everything, uploading and deleting documents included, as long as there are no API
+    /// keys. Without keys, an address other than this machine's own is refused otherwise.
     insecure_no_keys / "MENTOR_INSECURE_NO_KEYS": bool = false,
         arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
     /// Other sites whose pages may use this server from a browser, as https://site.example; with commas between them.
@@ -349,15 +352,8 @@ configuration! {
 pub const DEFAULT_SYSTEM_PROMPT: &str = "You help students. Use the passages to answer. Be short and precise.";
 
 /// Variables of the scripts and of other commands, which are not keys of the configuration.
-const OTHER_ENVIRONMENT: &[&str] = &[
-    "MENTOR_CONFIG",
-    "MENTOR_CACHE_DIR",
-    "MENTOR_TARGET_DIR",
-    "MENTOR_FEATURES",
-    "MENTOR_HOME",
-    "MENTOR_NO_INSTALL",
-    "MENTOR_URL",
-];
+const OTHER_ENVIRONMENT: &[&str] =
+    &["MENTOR_CONFIG", "MENTOR_CACHE_DIR", "MENTOR_TARGET_DIR", "MENTOR_FEATURES", "MENTOR_HOME", "MENTOR_NO_INSTALL"];
 
 /// The value of `gpu_layers` that leaves the number to the program.
 pub const AS_MANY_AS_FIT: i32 = -1;

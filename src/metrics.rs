@@ -19,7 +19,7 @@ const FIRST_TOKEN_SECONDS: &[f64] =
 const INTER_TOKEN_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
 const LONG_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 const BATCH_TEXTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
-const BATCH_TOKENS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0];
+const BATCH_TOKENS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 320.0, 512.0, 1024.0, 2048.0];
 const SCORES: &[f64] = &[0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9];
 
 /// All metrics of the program.
@@ -155,7 +155,7 @@ impl Metrics {
             embed_queue_depth: b.gauge("embed_queue_depth", "Batches waiting for an embedding worker")?,
             embed_seconds: b.histogram("embed_duration_seconds", "Time to embed a batch", SHORT_SECONDS)?,
             retrieve_seconds: b.histogram("retrieve_duration_seconds", "Time to search the dataset", SHORT_SECONDS)?,
-            retrieve_score: b.histogram("retrieve_top_score", "Similarity of the best passage", SCORES)?,
+            retrieve_score: b.histogram("retrieve_top_score", "How likely the materials answer a question", SCORES)?,
             refusals: b.counters("refusals_total", "Questions refused without generating", &["reason"])?,
             citations: b.counters("citations_total", "Sentences looked for in the sources", &["supported"])?,
             reranks: b.counters("reranks_total", "Searches whose passages were to be looked at again", &["outcome"])?,

@@ -20,7 +20,7 @@ pub enum LossCause {
     Panic,
     /// The engine said that it cannot go on.
     Engine,
-    /// The engine could not be built again.
+    /// The engine could not be built, to begin with or again.
     Load,
 }
 
@@ -104,6 +104,12 @@ impl WorkerHealth {
     #[must_use]
     pub fn is_down(&self) -> bool {
         self.given_up.load(Ordering::Acquire) >= self.wanted
+    }
+
+    /// Whether its engine could not be built to begin with. (Whoever lost one has a loss of another kind, or was restarted.)
+    #[must_use]
+    pub fn never_began(&self) -> bool {
+        self.restarts() == 0 && self.last().as_ref().is_some_and(|loss| loss.cause == LossCause::Load)
     }
 
     /// How often one was rebuilt.

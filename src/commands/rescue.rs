@@ -49,13 +49,15 @@ fn hopeless(workers: &[Arc<WorkerHealth>], now: Instant, step_deadline: Duration
     let hangs = step_deadline.saturating_mul(HANGS);
     workers.iter().find_map(|health| {
         let is_stuck = health.pulse().longest(now).is_some_and(|longest| longest > hangs);
-        let is_lost = health.wanted() == 1 && health.is_down();
+        // One that could never begin is no loss: searches go on as without a parent, and readiness tells.
+        let is_lost = health.wanted() == 1 && health.is_down() && !health.never_began();
         if is_stuck || is_lost { health.problem(now, hangs) } else { None }
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use mentor_actors::domain::EngineError;
     use mentor_actors::ports::Factory;
     use mentor_actors::telemetry::Silent;
     use mentor_actors::workers::{RestartBudget, WorkerPool, WorkerSpec};
@@ -74,8 +76,8 @@ mod tests {
         assert_eq!(after(121).as_deref(), Some("generate: at one step for 121 s"));
     }
 
-    #[test]
-    fn the_only_one_of_its_kind_whose_restarts_are_used_up_is_hopeless() {
+    /// The health of a worker of which there is one, once it is down for good.
+    fn down(factory: &Factory<()>) -> Arc<WorkerHealth> {
         let (down, is_down) = sync_channel(1);
         let spec = WorkerSpec {
             name: "test",
@@ -84,13 +86,24 @@ mod tests {
             on_down: Arc::new(move || down.send(()).unwrap()),
             telemetry: Arc::new(Silent),
         };
-        let factory: Factory<()> = Arc::new(|| Ok(()));
-        let started = WorkerPool::start(spec, &factory, |()| (), |(), _| panic!("told to")).unwrap();
-        let health = started.health();
+        let started = WorkerPool::start(spec, factory, |()| (), |(), _| panic!("told to")).unwrap();
         is_down.recv_timeout(DEADLINE).unwrap();
+        started.health()
+    }
+
+    #[test]
+    fn the_only_one_of_its_kind_whose_restarts_are_used_up_is_hopeless() {
+        let health = down(&(Arc::new(|| Ok(())) as Factory<()>));
         let told = hopeless(&[health], Instant::now(), DEADLINE);
         assert_eq!(told.as_deref(), Some("test: 0 of 1 up (restarts used up, lost by a panic)"));
         let many = Arc::new(WorkerHealth::new("conversation", 0));
         assert_eq!(hopeless(&[many], Instant::now(), DEADLINE), None, "of these there may be none");
+    }
+
+    #[test]
+    fn one_that_never_began_is_not_hopeless() {
+        let health = down(&(Arc::new(|| Err(EngineError::Load("the file is damaged".into()))) as Factory<()>));
+        assert!(health.is_down());
+        assert_eq!(hopeless(&[health], Instant::now(), DEADLINE), None);
     }
 }

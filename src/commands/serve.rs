@@ -95,6 +95,7 @@ async fn run(
         conversations: actors.conversations,
         storage,
         list_conversations: config.list_conversations,
+        serve_files: config.serve_files,
         admission: actors.admission,
         services: actors.services,
         store: tutor.retrieval.store.clone(),

@@ -14,7 +14,7 @@ use actix_web::http::header::{
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, mime, web};
 use futures_util::{Stream, stream};
-use mentor_actors::domain::{DocumentId, DocumentKind};
+use mentor_actors::domain::{DocumentId, DocumentKind, ErrorCode, TurnError};
 
 use super::documents::{blocking, no_such_document};
 use super::health::in_time;
@@ -30,6 +30,9 @@ pub async fn file(
     request: HttpRequest,
     doors: web::Data<Doors>,
 ) -> Result<HttpResponse, ApiError> {
+    if !doors.serve_files {
+        return Err(TurnError::new(ErrorCode::NotFound, "files are not handed out here").into());
+    }
     let id = DocumentId(id.into_inner());
     let stored = in_time(doors.store.documents()).await.map_err(unreadable)?;
     let record = stored.into_iter().find(|record| record.id == id && record.was_read());

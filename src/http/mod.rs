@@ -70,6 +70,8 @@ pub struct Doors {
     pub storage: Storage,
     /// Whether conversations that belong to nobody can be listed.
     pub list_conversations: bool,
+    /// Whether the documents' files can be opened.
+    pub serve_files: bool,
     /// Lets turns in; closed when the server stops.
     pub admission: Admission,
     /// Answers searches without a conversation.

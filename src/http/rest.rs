@@ -107,7 +107,12 @@ pub async fn search(client: Client, payload: web::Payload, doors: web::Data<Door
 /// `GET /api/stats`.
 pub async fn stats(doors: web::Data<Doors>) -> Result<HttpResponse, ApiError> {
     let corpus = health::in_time(doors.store.stats()).await.map_err(unreadable)?;
-    Ok(HttpResponse::Ok().json(wire::stats(&corpus, &doors.models, doors.metrics.conversations_now())))
+    Ok(HttpResponse::Ok().json(wire::stats(
+        &corpus,
+        &doors.models,
+        doors.metrics.conversations_now(),
+        doors.serve_files,
+    )))
 }
 
 /// The error of a store that fails; why is for the log.

@@ -302,7 +302,7 @@ pub struct ModelNames {
 
 /// Body of `GET /api/stats`.
 #[must_use]
-pub fn stats(corpus: &CorpusStats, models: &ModelNames, conversations: i64) -> Value {
+pub fn stats(corpus: &CorpusStats, models: &ModelNames, conversations: i64, serve_files: bool) -> Value {
     json!({
         "documents": corpus.documents,
         "pages": corpus.pages,
@@ -313,6 +313,7 @@ pub fn stats(corpus: &CorpusStats, models: &ModelNames, conversations: i64) -> V
         "index_state": corpus.index_state,
         "models": models,
         "conversations": conversations,
+        "serve_files": serve_files,
     })
 }
 

@@ -31,7 +31,8 @@ pub struct Folder {
     pub unreadable: Vec<(DocumentId, String)>,
 }
 
-/// All documents below `directory`. Hidden files and folders, and files that are no course materials, are passed over.
+/// All documents below `directory`, and what is likely to be meant as one and cannot be read. Hidden files and folders, and files
+/// that are no course materials, are passed over.
 ///
 /// # Errors
 /// When the folder or a folder in it cannot be read, or when it holds no course materials: what the store holds is not to be
@@ -53,7 +54,7 @@ pub fn discover_if_any(directory: &Path, hashes: &mut Hashes) -> anyhow::Result<
 /// # Errors
 /// As [`discover_if_any`].
 pub fn find(directory: &Path, id: &DocumentId) -> anyhow::Result<Option<PathBuf>> {
-    let has_id = |listed: &Listed| listed.is_utf8 && listed.id == *id;
+    let has_id = |listed: &Listed| listed.is_utf8 && listed.kind.is_ok() && listed.id == *id;
     Ok(list_if_any(directory)?.into_iter().find(has_id).map(|listed| listed.path))
 }
 
@@ -64,6 +65,13 @@ fn look_into(files: Vec<Listed>, hashes: &mut Hashes) -> Folder {
             folder.unreadable.push((id, "its name is not UTF-8: rename it".to_owned()));
             continue;
         }
+        let kind = match kind {
+            Ok(kind) => kind,
+            Err(refusal) => {
+                folder.unreadable.push((id, refusal.to_owned()));
+                continue;
+            }
+        };
         match hashes.of(&path) {
             Ok((hash, stamp)) => folder.found.push(Found { id, path, kind, hash, stamp }),
             // Removed since it was listed.
@@ -80,7 +88,8 @@ fn look_into(files: Vec<Listed>, hashes: &mut Hashes) -> Folder {
 pub(super) struct Listed {
     pub(super) id: DocumentId,
     pub(super) path: PathBuf,
-    pub(super) kind: DocumentKind,
+    /// Or why it cannot be read.
+    pub(super) kind: Result<DocumentKind, &'static str>,
     /// Of other names the id has only what can be read of them, and several may read alike.
     pub(super) is_utf8: bool,
 }
@@ -88,9 +97,12 @@ pub(super) struct Listed {
 /// The files of [`discover`], unread.
 pub(super) fn list(directory: &Path) -> anyhow::Result<Vec<Listed>> {
     let listed = list_if_any(directory)?;
-    if listed.is_empty() {
+    if listed.iter().all(|listed| listed.kind.is_err()) {
+        let refused =
+            listed.iter().min_by(|a, b| a.id.cmp(&b.id)).and_then(|listed| Some((&listed.id.0, listed.kind.err()?)));
+        let refused = refused.map_or_else(String::new, |(name, reason)| format!("; {name}: {reason}"));
         bail!(
-            "{}: no course materials here (PDF, Word, slides, EPUB, notebooks, Markdown, HTML or plain text)",
+            "{}: no course materials here (PDF, Word, slides, EPUB, notebooks, Markdown, HTML or plain text){refused}",
             directory.display()
         );
     }
@@ -127,8 +139,11 @@ fn walk(root: &Path, folder: &Path, listed: &mut Vec<Listed>) -> anyhow::Result<
     Ok(())
 }
 
-fn kind(path: &Path) -> Option<DocumentKind> {
-    DocumentKind::from_extension(path.extension()?.to_str()?)
+/// What a file promises to be, or why that cannot be read; `None` for what is no course material.
+fn kind(path: &Path) -> Option<Result<DocumentKind, &'static str>> {
+    let extension = path.extension()?.to_str()?;
+    let refusal = || DocumentKind::refusal(extension).filter(|_| DocumentKind::is_made_to_be_read(extension)).map(Err);
+    DocumentKind::from_extension(extension).map(Ok).or_else(refusal)
 }
 
 fn id(relative: &Path) -> DocumentId {
@@ -156,6 +171,22 @@ mod tests {
         let ids: Vec<&str> = found.iter().map(|found| found.id.0.as_str()).collect();
         assert_eq!(ids, ["a.TXT", "week 1/notes.md"]);
         assert!(found[0].hash.to_string().starts_with("f9b0078b5df596d2"));
+    }
+
+    #[test]
+    fn a_format_that_cannot_be_read_is_listed_with_what_to_do_and_no_document() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("notes.doc"), "x").unwrap();
+        let error = look_at(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("no course materials here") && error.contains("notes.doc: this word"), "{error}");
+        assert_eq!(discover_if_any(folder.path(), &mut Hashes::default()).unwrap().found, []);
+        std::fs::write(folder.path().join("a.md"), "text").unwrap();
+        std::fs::write(folder.path().join("data.zip"), "x").unwrap();
+        let Folder { found, unreadable } = look_at(folder.path()).unwrap();
+        assert_eq!(found.iter().map(|found| found.id.0.as_str()).collect::<Vec<_>>(), ["a.md"]);
+        let [(id, reason)] = &unreadable[..] else { panic!("{unreadable:?}") };
+        assert_eq!((id.0.as_str(), reason.ends_with("save it as .docx or PDF")), ("notes.doc", true));
+        assert_eq!(find(folder.path(), id).unwrap(), None);
     }
 
     #[test]

@@ -69,7 +69,8 @@ impl Watch {
 fn look(directory: &Path) -> Look {
     let listed = list(directory).map_err(|error| format!("{error:#}"))?;
     // One that is gone by now is not part of the look, and the next one differs.
-    Ok(listed.into_iter().filter_map(|file| Stamp::of(&file.path).ok().map(|stamp| (file.path, stamp))).collect())
+    let read = listed.into_iter().filter(|file| file.kind.is_ok());
+    Ok(read.filter_map(|file| Stamp::of(&file.path).ok().map(|stamp| (file.path, stamp))).collect())
 }
 
 #[cfg(test)]

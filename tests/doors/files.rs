@@ -48,6 +48,23 @@ impl Retriever for Library {
     }
 }
 
+#[actix::test]
+async fn no_file_is_handed_out_where_that_is_turned_off() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("notes.md"), "A heap is a tree.").unwrap();
+    let limits = UploadLimits { file_bytes: 1, files: 1, free_bytes: 0 };
+    let materials = Materials::new(folder.path().to_owned(), limits);
+    for (open, status) in [(true, 200), (false, 404)] {
+        let (materials, library) = (materials.clone(), Library::of(folder.path(), &["notes.md"]));
+        let server = Server::start_changed(Script::default(), move |doors| {
+            (doors.materials, doors.store, doors.serve_files) = (materials, library, open);
+        });
+        assert_eq!(server.call("GET", "/api/files/notes.md", "").await.0, status);
+        assert_eq!(server.call("GET", "/api/stats", "").await.1["serve_files"], open);
+        server.stop().await;
+    }
+}
+
 const PDF: &[u8] = b"%PDF-1.4 A heap is a tree in an array. %%EOF";
 
 /// A server, and a folder with a file of each sort beside one that it must not show.

@@ -32,6 +32,7 @@ pub fn doors(tutor: &Tutor, guard: Arc<Guard>) -> Doors {
         conversations: tutor.conversations.clone(),
         storage: tutor.storage.clone(),
         list_conversations: true,
+        serve_files: true,
         admission: tutor.admission.clone(),
         services: tutor.services.clone(),
         store: tutor.store.clone(),

@@ -73,6 +73,17 @@ impl DocumentKind {
         }
     }
 
+    /// Whether files with the extension of a refused format are made to be read, and little else: what of a folder that is no
+    /// document is also data, sources and archives.
+    #[must_use]
+    pub fn is_made_to_be_read(extension: &str) -> bool {
+        const FORMATS: &[&str] = &[
+            "doc", "rtf", "odt", "wpd", "wps", "pages", "ppt", "pps", "odp", "mobi", "azw", "azw3", "fb2", "djvu",
+            "djv",
+        ];
+        FORMATS.contains(&extension.to_ascii_lowercase().as_str())
+    }
+
     /// Media type, as reported in `file_type`.
     #[must_use]
     pub fn media_type(self) -> &'static str {

@@ -237,7 +237,7 @@ fn file() -> Operation {
         method: "get",
         tag: "course",
         summary: "The file that a document was read from",
-        description: "PDF and text to be shown, everything else to be saved. Slashes of the id may be sent as they are. HEAD works, too.",
+        description: "PDF and text to be shown, everything else to be saved. Slashes of the id may be sent as they are. HEAD works, too. `not_found` where `serve_files` is off.",
         reads: vec![
             ("Range", "header", about(text(), "only these bytes of it")),
             ("If-None-Match", "header", about(text(), "only if its `ETag` is another one")),

@@ -270,6 +270,7 @@ impl Schemas {
                 ("index_state", text()),
                 ("models", self.link("Models")),
                 ("conversations", about(count(), "in memory")),
+                ("serve_files", about(flag(), "whether the files of documents can be opened")),
             ],
             [],
         )
@@ -308,7 +309,7 @@ impl Schemas {
             [
                 ("id", about(count(), "its number in the list, from 1")),
                 ("text", text()),
-                ("score", about(json!({"type": "number"}), "similarity to the question")),
+                ("score", about(json!({"type": "number"}), "how likely it answers the question, 0 to 1")),
                 ("metadata", metadata),
             ],
             [],
