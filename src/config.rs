@@ -236,9 +236,9 @@ configuration! {
     embed_workers / "MENTOR_EMBED_WORKERS": usize = 0;
     /// Threads of each embedding worker; 0 to share the cores between the workers.
     embed_threads / "MENTOR_EMBED_THREADS": usize = 0;
-    /// How the embedder multiplies on a CPU: float, int8, or auto for int8 where the processor has AMX or AVX-512 VNNI. Int8 changes
-    /// no vector by more than rounding does, holds for models that store their weights in eight bits, and is for processors with
-    /// VNNI at least.
+    /// How the embedder multiplies on a CPU: float, int8, or auto for int8 where the processor has AMX or AVX-512 VNNI. Int8 moves
+    /// cosines by some ten-thousandths, holds for models that store their weights in eight bits, and is for processors with VNNI at
+    /// least.
     embed_arithmetic / "MENTOR_EMBED_ARITHMETIC": EmbedArithmetic = EmbedArithmetic::Auto;
     /// Questions that may wait for an embedding worker.
     embed_queue / "MENTOR_EMBED_QUEUE": usize = 256;
