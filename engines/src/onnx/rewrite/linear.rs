@@ -37,7 +37,7 @@ pub(super) fn find(view: &View<'_>) -> Vec<Edit> {
 }
 
 /// Whether the first rounding is enough for a product: of queries and keys, whose scores the softmax evens out, and of what an
-/// attention gives, which are means and have no outliers.
+/// attention gives, means of values. `docs/adr/0015-embedding-in-eight-bits-twice.md` has what it changes.
 fn suffices_once(view: &View<'_>, activations: &str, output: &str) -> bool {
     let is_attention = |node: &NodeProto| node.is_own("MultiHeadAttention");
     let is_scored = |(_, reader): (usize, &NodeProto)| {
