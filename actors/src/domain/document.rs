@@ -23,6 +23,10 @@ pub enum DocumentKind {
     PlainText,
 }
 
+/// Extensions of refused formats, see [`DocumentKind::is_made_to_be_read`].
+const MADE_TO_BE_READ: &[&str] =
+    &["doc", "rtf", "odt", "wpd", "wps", "pages", "ppt", "pps", "odp", "mobi", "azw", "azw3", "fb2", "djvu", "djv"];
+
 impl DocumentKind {
     /// Every kind.
     const ALL: [Self; 8] = [
@@ -77,11 +81,7 @@ impl DocumentKind {
     /// document is also data, sources and archives.
     #[must_use]
     pub fn is_made_to_be_read(extension: &str) -> bool {
-        const FORMATS: &[&str] = &[
-            "doc", "rtf", "odt", "wpd", "wps", "pages", "ppt", "pps", "odp", "mobi", "azw", "azw3", "fb2", "djvu",
-            "djv",
-        ];
-        FORMATS.contains(&extension.to_ascii_lowercase().as_str())
+        MADE_TO_BE_READ.contains(&extension.to_ascii_lowercase().as_str())
     }
 
     /// Media type, as reported in `file_type`.
@@ -263,6 +263,12 @@ mod tests {
         for kind in DocumentKind::ALL {
             assert_eq!(DocumentKind::from_media_type(kind.media_type()), Some(kind));
         }
+    }
+
+    #[test]
+    fn what_is_made_to_be_read_and_cannot_be_has_a_refusal() {
+        assert!(MADE_TO_BE_READ.iter().all(|extension| DocumentKind::refusal(extension).is_some()));
+        assert!(DocumentKind::is_made_to_be_read("DOC") && !DocumentKind::is_made_to_be_read("zip"));
     }
 
     #[test]
